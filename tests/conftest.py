@@ -1,0 +1,14 @@
+"""What all tests share: results and journal go to a scratch folder, never into the learner's."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep each test's results and journal to itself, and its processes to one thread."""
+    monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
