@@ -1,0 +1,84 @@
+"""The one figure style of the course: colour-blind safe, titles that say the finding, axes with units.
+
+Colours: Okabe and Ito (2008), "Color Universal Design".
+"""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+)
+GREY = "#767676"
+
+STYLE: Any = {
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "figure.dpi": 130,
+    "figure.titlesize": "large",
+    "figure.titleweight": "bold",
+    "font.size": 9,
+    "grid.alpha": 0.25,
+    "image.cmap": "cividis",
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "savefig.facecolor": "white",
+}
+
+
+def new(
+    title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.5, 4.0), **options: Any
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """Make a figure in the course's style.
+
+    Args:
+        title: the finding, in one sentence.
+        rows: rows of axes.
+        columns: columns of axes.
+        size: width and height in inches.
+        options: passed on to ``plt.subplots`` (sharex, height_ratios, ...).
+
+    Returns:
+        The figure, and its axes as an array [rows * columns], row by row.
+    """
+    plt.switch_backend("Agg")  # a figure is a file here, never a window: works without a screen
+    plt.rcParams.update(STYLE)
+    fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    fig.suptitle(title, x=0.01, ha="left", wrap=True)
+    return fig, axes.ravel()
+
+
+def raster(ax: Axes, spk: Any, colour: str = BLUE, dt: float = 1.0, size: float = 4.0) -> None:
+    """Draw a raster plot: one row for each neuron, one mark for each spike.
+
+    Args:
+        ax: where to draw.
+        spk: spikes [T, N], 0 or 1.
+        colour: of the marks.
+        dt: length of a step, in the unit of the time axis.
+        size: of a mark, in points.
+    """
+    steps, neurons = np.nonzero(np.asarray(spk))
+    ax.scatter(steps * dt, neurons, s=size, c=colour, marker="|", linewidths=0.9)
+    ax.set(xlim=(-0.5 * dt, len(spk) * dt - 0.5 * dt), ylim=(-0.7, spk.shape[1] - 0.3), ylabel="neuron")
+    ax.grid(visible=False)
+
+
+def legend_outside(ax: Axes, **options: Any) -> None:
+    """Put the legend right of the axes, where it never covers data."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, **options)
