@@ -167,7 +167,8 @@ class Run:
 
         path = self._unfinished(f"{name}-seed{self.seed}.pt")
         part = path.with_suffix(".part")
-        torch.save({"state": state, "rng": torch.get_rng_state()}, part)
+        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        torch.save({"state": state, "random": random}, part)
         part.replace(path)
 
     def load(self, name: str) -> dict[str, Any] | None:
@@ -178,7 +179,8 @@ class Run:
         if not path.exists():
             return None
         kept = torch.load(path, map_location=self.device, weights_only=True)
-        torch.set_rng_state(kept["rng"].cpu())
+        torch.set_rng_state(kept["random"]["cpu"].cpu())
+        torch.cuda.set_rng_state_all([state.cpu() for state in kept["random"]["cuda"]])
         self.console.print(f"  {name}: resumed")
         return kept["state"]
 
@@ -203,15 +205,14 @@ class Run:
         if self.config.seeds > 1:
             kept = {
                 "measures": {name: vars(m) | {"values": m.values[-1:]} for name, m in self._measures.items()},
-                "tables": {
-                    title: {"columns": t["columns"], "runs": t["runs"][-1:]}
-                    for title, t in self._tables.items()
-                },
+                "tables": {name: t | {"runs": t["runs"][-1:]} for name, t in self._tables.items()},
                 "figures": self._figures,
                 "data": self._data,
                 "analysis": self._analysis,
             }
-            _write_text(self._unfinished(f"seed{self.seed}.json"), json.dumps(kept))
+            path = self._unfinished(f"seed{self.seed}.json")
+            path.with_suffix(".part").write_text(json.dumps(kept), encoding="utf-8")
+            path.with_suffix(".part").replace(path)
 
     def resumed(self, seed: int) -> bool:
         """Take over a seed that an earlier, unfinished start has measured already."""
@@ -296,9 +297,3 @@ def _device(name: str) -> "torch.device":
     if name == "cuda" and not available:
         raise UsageError("--device cuda: PyTorch sees no GPU here; 'python course.py env' says why.")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

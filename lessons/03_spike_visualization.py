@@ -1,0 +1,350 @@
+"""Lesson 03: spike visualisation.
+
+Question: What does a raster plot tell about a population, and which numbers tell it without eyes?
+Reading:  snnbook.net, raster plots; snnTorch tutorial 3; Golomb (2007), "Neuronal synchrony measures".
+Run:      python lessons/03_spike_visualization.py
+Expect:   99.7 ± 0.3 % of 200 populations named right (3 seeds), 55 % by their mean rate; CV and Fano factor
+          of random trains within 2.4 standard errors of theory. 40 s on two CPU cores; no data needed.
+
+A raster plot has a row for each neuron and a mark for each spike; time runs to the right. A step stands for
+1 ms here, so the highest possible rate is 1000 Hz. What the eye reads from a raster has a number, too:
+- ISI, inter-spike interval: the gap between two spikes of a neuron. CV, its coefficient of variation: spread
+  over mean. A clock has CV 0, a Poisson train (chance alone, no memory) 1, a train of bursts more.
+- Fano factor: variance over mean of the spike counts in windows. Clock 0, Poisson 1, bursts more.
+- Synchrony: 0 if the neurons of a population fire independently, 1 if they are copies of each other.
+- Coupling of one neuron: the correlation of its counts with those of all the others together.
+
+A healthy population fires moderately and out of step. Silence carries no signal, saturation the same one
+whatever the input is, and in synchronous bursting many neurons say what one could say.
+"""
+
+import math
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
+
+from snn_course import figures, lesson
+
+import numpy as np
+import snntorch as snn
+import torch
+
+# ====================================================================== settings
+
+
+@dataclass(frozen=True)
+class Config(lesson.Config):
+    num_steps: Annotated[int, lesson.Range(1000, 20_000)] = 2000
+    """Longest recording, in steps of 1 ms."""
+
+    draws: Annotated[int, lesson.Range(6, 100_000)] = 200
+    """Random populations that the rule must name."""
+
+
+SCALES: lesson.Scales = {"quick": {"draws": 60}, "cpu": {"seeds": 3}, "gpu": {"seeds": 3, "draws": 1200}}
+BETA = 0.9  # of every neuron below; a constant current of 1 - BETA, the rheobase, just makes it fire
+NEURONS = {  # what a neuron can be: range of its mean current and of its noise, in rheobases
+    "healthy": ((0.5, 1.2), (1.5, 3.0)),
+    "silent": ((0.0, 0.4), (0.2, 0.9)),
+    "saturated": ((7.0, 20.0), (0.2, 4.0)),
+    "bursting": ((0.0, 0.8), (0.5, 2.0)),  # between two bursts
+}
+KINDS = (*NEURONS, "healthy + silent", "healthy + bursting")  # what a population can be
+
+# The rule that names a population. Its limits were chosen on seeds 1000 and 1001, and tried on others.
+SILENT, SATURATED = 2.0, 500.0  # Hz: no spike for half a second; a spike on most steps, so no room for more
+COUPLED = 0.4  # a neuron above shares more than 0.4^2 = 16 % of its variance with the others
+WHOLE = 0.85  # a population is of one kind if this share of its neurons is
+WINDOW, LONG_WINDOW = 10, 100  # ms, for coupling: as long as a membrane remembers; for Fano: several ISIs
+
+
+# ====================================================================== model
+
+
+@torch.no_grad()
+def simulate(cur: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run ``snn.Leaky`` neurons over currents [T, N], in rheobases. Returns: spk_rec, mem_rec, [T, N]."""
+    leaky = snn.Leaky(beta=BETA).to(cur.device)
+    mem = torch.zeros_like(cur[0])  # [N]
+    spk_rec, mem_rec = [], []
+    for cur_t in ((1 - BETA) * cur).unbind(0):  # time is axis 0
+        spk, mem = leaky(cur_t, mem)
+        spk_rec.append(spk)
+        mem_rec.append(mem)
+    return torch.stack(spk_rec), torch.stack(mem_rec)  # [T, N]
+
+
+def draw_current(kind: str, num_steps: int, neurons: int) -> torch.Tensor:
+    """Draw the current of a population, [T, N] in rheobases: mean, noise and, for some, bursts."""
+    if " + " in kind:  # a mixture, with 20 to 80 % of the neurons of the first kind
+        first = round(random.uniform(0.2, 0.8) * neurons)
+        parts = zip(kind.split(" + "), (first, neurons - first), strict=True)
+        return torch.cat([draw_current(part, num_steps, size) for part, size in parts], 1)
+    mean, strength = NEURONS[kind]
+    hold = random.randint(1, 60)  # steps for which the noise stays the same; slow noise weighs more
+    noise = torch.randn(num_steps // hold + 1, 1 + neurons).repeat_interleave(hold, 0) / hold**0.4
+    shared = random.uniform(0, 0.1)  # part of the noise variance that all neurons have in common
+    noise = (math.sqrt(shared) * noise[:, :1] + math.sqrt(1 - shared) * noise[:, 1:])[:num_steps]  # [T, N]
+    cur = random.uniform(*mean) + 0.1 * torch.randn(neurons) + random.uniform(*strength) * noise
+    if kind == "bursting" or (kind == "healthy" and random.random() < 0.5):  # the healthy burst out of step
+        start = torch.randint(60, 250, (num_steps // 60 + 6,)).cumsum(0) - 250  # the first is before step 0
+        lag = torch.randint(random.randint(1, 16) if kind == "bursting" else num_steps, (neurons,))
+        step = (torch.arange(num_steps)[:, None] - lag) % num_steps  # [T, N]
+        since = step - start[torch.searchsorted(start, step, right=True) - 1]  # the last burst began
+        cur += random.uniform(3, 8) * (since < random.randint(8, 25))
+    return cur
+
+
+def draw_populations(config: Config, run: lesson.Run) -> tuple[list[str], list[torch.Tensor]]:
+    """Draw all kinds in turn, 20 to 100 neurons, half to all of num_steps. Returns: kinds, spikes [T, N]."""
+    kinds, spikes = [KINDS[number % len(KINDS)] for number in range(config.draws)], []
+    for some in [kinds[at : at + 48] for at in range(0, len(kinds), 48)]:  # 48 at a time fit in memory
+        cur = [draw_current(kind, config.num_steps, random.randint(20, 100)) for kind in some]
+        spk_rec, _ = simulate(torch.cat(cur, 1).to(run.device))  # side by side: [T, all N]
+        for spk in spk_rec.cpu().split([c.shape[1] for c in cur], 1):
+            spikes.append(spk[: round(random.uniform(0.5, 1) * config.num_steps)])
+    return kinds, spikes
+
+
+# ====================================================================== statistics
+
+
+def intervals(train: torch.Tensor) -> torch.Tensor:
+    """Give the inter-spike intervals, in ms, of one neuron's spikes [T]."""
+    return train.nonzero()[:, 0].diff().double()
+
+
+def cv(isi: torch.Tensor) -> float:
+    """Give the coefficient of variation of intervals; nan for fewer than five, which say too little."""
+    return float(isi.std() / isi.mean()) if len(isi) >= 5 else math.nan
+
+
+def counts(spk: torch.Tensor, window: int) -> torch.Tensor:
+    """Count spikes [T, N] in windows side by side, [K, N]; a rest that fills no window is left out."""
+    whole = len(spk) // window
+    return spk[: whole * window].reshape(whole, window, spk.shape[1]).sum(1, dtype=torch.float64)
+
+
+def fano(count: torch.Tensor) -> torch.Tensor:
+    """Give the Fano factor [N] of counts [K, N]; nan for a neuron that never fires."""
+    return count.var(0) / count.mean(0)
+
+
+def synchrony(count: torch.Tensor) -> float:
+    """Give the synchrony of counts [K, N], N >= 2: mean covariance of two neurons over mean variance.
+
+    Golomb (2007) has chi^2 = Var(mean of the neurons) / mean of their Var, for voltages. For independent
+    neurons it is 1 / N; the last line makes that 0, so that populations of any size compare.
+    """
+    neurons = count.shape[1]
+    chi2 = count.mean(1).var() / count.var(0).mean()
+    return float((neurons * chi2 - 1) / (neurons - 1))
+
+
+def coupling(count: torch.Tensor) -> torch.Tensor:
+    """Give each neuron's correlation [N] with the sum of the others' counts (after Okun et al. 2015)."""
+    others = count.sum(1, keepdim=True) - count  # [K, N]; a neuron would always correlate with itself
+    own, others = count - count.mean(0), others - others.mean(0)
+    return ((own * others).sum(0) / (own.norm(dim=0) * others.norm(dim=0))).nan_to_num(0)
+
+
+def name_population(spk: torch.Tensor) -> str:
+    """Name a population by its spikes [T, N] alone: judge each neuron, then count the verdicts."""
+    rate = 1000 * spk.mean(0)  # [N], Hz
+    verdict = torch.where(coupling(counts(spk, WINDOW)) > COUPLED, 3, 0)  # [N], an index into NEURONS
+    verdict[rate < SILENT] = 1
+    verdict[rate > SATURATED] = 2
+    share = verdict.bincount(minlength=4) / len(verdict)
+    found = share.topk(1 if share.max() >= WHOLE else 2).indices
+    return " + ".join(list(NEURONS)[index] for index in sorted(found.tolist()))
+
+
+# ====================================================================== experiments
+
+
+def prove_statistics(run: lesson.Run) -> None:
+    """Compare random trains with theory: a chance p to fire on each step, which for p -> 0 is Poisson."""
+    rows, worst = [], torch.zeros(2)
+    for p in (0.001, 0.03, 0.3):
+        spk = (torch.rand(20_000 * LONG_WINDOW, 1) < p).float()  # [T, 1]
+        isi, count = intervals(spk[:, 0]), counts(spk, LONG_WINDOW)  # [n], [K, 1]
+        found = torch.tensor([cv(isi), float(fano(count))])
+        theory = torch.tensor([math.sqrt(1 - p), 1 - p])  # CV^2 = Fano = 1 - p
+        # Delta method: Var(CV) = CV^2 / n (CV^2 - CV * skewness + (kurtosis - 1) / 4). The intervals are
+        # geometric, with skewness (2 - p) / CV and kurtosis 9 + p^2 / CV^2: Var(CV) = (1 - p / 2)^2 / n.
+        # (K - 1) Fano / (1 - p) is nearly chi-square, K - 1 degrees of freedom (Eden and Kramer 2010).
+        error = torch.tensor([(1 - p / 2) / math.sqrt(len(isi)), (1 - p) * math.sqrt(2 / (len(count) - 1))])
+        worst = worst.maximum((found - theory).abs() / error)
+        rows.append([f"{p:g}", float(found[0]), f"{theory[0]:.4f}", float(found[1]), f"{theory[1]:.4f}"])
+    run.table("Random trains, p spikes a step", ["p", "CV", "theory", "Fano", "theory"], rows)
+    run.proof("CV of random trains, standard errors", worst[0].item(), at_most=4.5)  # 7 in a million miss
+    run.proof("Fano of random trains, standard errors", worst[1].item(), at_most=4.5)
+    count = counts((torch.rand(20_000 * WINDOW, 50) < 0.02).float(), WINDOW)  # [K, N]
+    z = synchrony(count) * math.sqrt(50 * 49 / 2 * (len(count) - 1))  # pairs; each correlation: 1 / (K - 1)
+    run.proof("synchrony of independent, standard errors", abs(z), at_most=4.5)
+    run.proof("synchrony of copies = 1", abs(synchrony(count[:, :1].expand(-1, 50)) - 1))
+
+
+def catch_short_windows(run: lesson.Run) -> dict[str, torch.Tensor]:
+    """Catch: too short windows make each train look like Poisson; CV tells. Returns: trains [T]."""
+    steps = 100 * LONG_WINDOW
+    cur = torch.cat([1.1 * torch.ones(steps, 1), draw_current("bursting", steps, 1)], 1)
+    clock, burster = simulate(cur)[0].T
+    trains = {"clock": clock, "Poisson": (torch.rand(steps) < 0.04).float(), "burster": burster}
+    rows, error = [], 0.0
+    for name, train in trains.items():
+        short, long = (float(fano(counts(train[:, None], window))) for window in (1, LONG_WINDOW))
+        # With 0 or 1 spikes in a window, p on average, the variance is p (1 - p): Fano = 1 - p, near 1.
+        error = max(error, abs(short * (steps - 1) / steps - (1 - float(train.mean()))))
+        rows.append([name, cv(intervals(train)), short, long])
+    run.proof("Fano in windows of 1 step = 1 - p, any train", error)
+    run.measure("catch: Fano of a clock, windows of 1 ms", float(fano(counts(clock[:, None], 1))))
+    run.table("Catch: too short windows", ["train", "CV", "Fano, 1 ms", "Fano, 100 ms"], rows)
+    return trains
+
+
+def drive_harder(config: Config, run: lesson.Run) -> dict[str, torch.Tensor]:
+    """Measure the rate against the current. Returns: currents in rheobases [C], rates in Hz [C]."""
+    cur = torch.logspace(-0.3, 1.3, 40)  # [C], 0.5 to 20
+    drive = cur.repeat(20).expand(config.num_steps, -1)  # [T, 20 * C]
+    both = torch.cat([drive, drive + 2 * torch.randn_like(drive)], 1)
+    plain, noise = 1000 * simulate(both.to(run.device))[0].cpu().mean(0).reshape(2, 20, -1).mean(1)  # [C]
+    run.proof("rate below the rheobase, no noise", float(plain[cur < 1].max()), at_most=0)
+    run.measure("rate just below the rheobase, noise", float(noise[cur < 1].max()), "Hz")
+    return {"current": cur, "no noise": plain, "noise": noise}
+
+
+def name_populations(run: lesson.Run, kinds: list[str], spikes: list[torch.Tensor]) -> list[str]:
+    """Measure how often the rule is right, and how often the mean rate is. Returns: the rule's names."""
+    names = [name_population(spk) for spk in spikes]
+    rate = torch.tensor([spk.mean() for spk in spikes])
+    nearest = (rate - rate[:, None]).abs().fill_diagonal_(math.inf).argmin(1)  # the most similar draw
+    right = 100 * float(np.mean([name == kind for name, kind in zip(names, kinds, strict=True)]))
+    alike = 100 * float(np.mean([kinds[index] == kind for index, kind in zip(nearest, kinds, strict=True)]))
+    run.measure("populations named right", right, "%", {"quick": 90, "cpu": 95, "gpu": 95}, headline=True)
+    run.measure("named right like the nearest in mean rate", alike, "%")
+    return names
+
+
+# ====================================================================== figures
+
+
+def draw_codes(run: lesson.Run) -> None:
+    """Draw three codes with snnTorch's own raster plot, and one of them with its axes swapped."""
+    from snntorch import spikegen, spikeplot  # here, not above: spikeplot is slow to load
+
+    pixel = torch.linspace(0.05, 1, 40)  # one for each neuron
+    wave = torch.sin(torch.arange(100)[:, None] / 8 - 3 * pixel)  # [T, N]
+    rate = spikegen.rate(pixel, 100)  # [T, N]
+    panels = {
+        "rate code: the brighter, the denser": rate,
+        "latency code: one each, bright first": spikegen.latency(pixel, 100, normalize=True, linear=True),
+        "delta code: spikes while the input rises": spikegen.delta(wave, threshold=0.08),
+        "rate code given as [N, T]: no error": rate.T,
+    }
+    title = "Each code has its look; with swapped axes, time ends at the number of neurons"
+    fig, axes = figures.new(title, 2, 2, (9, 5.5))
+    for ax, (name, spk) in zip(axes, panels.items(), strict=True):
+        spikeplot.raster(spk, ax, s=3, c=figures.BLUE)  # axis 0 is time for it, whatever it really is
+        ax.set(title=name, xlabel="axis 0: step", ylabel="axis 1: neuron")
+    run.figure(fig, "codes", title)
+
+
+def draw_patterns(run: lesson.Run, shown: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Draw raster, membranes and rates of one population of each kind, with its statistics on top."""
+    title = "Each kind has its raster, its membranes, its rates and its numbers"
+    fig, axes = figures.new(title, 3, len(shown), (14, 6.5), sharey="row")
+    for column, (kind, (spk, mem)) in enumerate(shown.items()):
+        top, middle, bottom = axes[column :: len(shown)]
+        figures.raster(top, spk[:600], size=2)
+        mean_cv = torch.tensor([cv(intervals(train)) for train in spk.T]).nanmean()  # of those that fire
+        mean_fano, sync = fano(counts(spk, LONG_WINDOW)).nanmean(), synchrony(counts(spk, WINDOW))
+        numbers = f"CV {mean_cv:.1f}, Fano {mean_fano:.1f}, sync {sync:z.2f}".replace("nan", "-")
+        top.set(title=f"{kind}\n{numbers}", ylabel="")
+        middle.plot(mem[:600, ::4], color=figures.SKY, lw=0.4)
+        middle.plot(mem[:600].mean(1), color="black", lw=1, label="mean")
+        middle.axhline(1, color=figures.RED, lw=0.8, ls="--", label="threshold")
+        middle.set(xlim=top.get_xlim(), ylim=(-2, 15), yscale="symlog", xlabel="time, ms")
+        bottom.hist((1000 * spk.mean(0)).clamp(min=1), np.geomspace(1, 1000.1, 16), rwidth=0.9)
+        bottom.set(xlabel="rate, Hz (0 drawn at 1)", xscale="log")
+    for ax, label in zip(axes[:: len(shown)], ("neuron", "membrane", "neurons"), strict=True):
+        ax.set_ylabel(label)
+    figures.legend_outside(axes[2 * len(shown) - 1])
+    run.figure(fig, "patterns", title)
+
+
+def draw_numbers(run: lesson.Run, trains: dict[str, torch.Tensor], curves: dict[str, torch.Tensor]) -> None:
+    """Draw the intervals and the Fano factor of three trains, and the rate against the current."""
+    title = "CV tells trains apart, Fano only in long windows; the rate tells the strength of the input"
+    fig, (left, middle, right) = figures.new(title, 1, 3, (12, 3.8))
+    windows = (1, 2, 3, 5, 7, 10, 15, 22, 32, 46, 70, 100, 150, 220, 320)
+    for name, train in trains.items():
+        isi = intervals(train)
+        left.hist(isi, range(0, 205, 5), histtype="step", lw=1.4, label=f"{name}: CV {cv(isi):.2f}")
+        middle.plot(windows, [float(fano(counts(train[:, None], w))) for w in windows], ".-", ms=4)
+    for name in ("no noise", "noise"):
+        right.plot(curves["current"], curves[name], ".-", ms=4, label=name)
+    left.set(xlabel="inter-spike interval, ms", ylabel="intervals", yscale="log")
+    middle.set(xlabel="window, ms", ylabel="Fano factor", xscale="log")
+    right.set(xlabel="mean current, rheobases", ylabel="rate, Hz", xscale="log")
+    left.legend(loc="upper right")
+    right.legend(loc="upper left")
+    run.figure(fig, "numbers", title)
+
+
+def draw_confusion(run: lesson.Run, kinds: list[str], names: list[str]) -> None:
+    """Draw how often each kind of population got each name."""
+    named = [*KINDS, "other mixture"]
+    pairs = [(kind, name if name in KINDS else named[-1]) for kind, name in zip(kinds, names, strict=True)]
+    table = np.array([[pairs.count((kind, name)) for name in named] for kind in KINDS])
+    title = f"The rule errs on {len(names) - table.trace()} of {len(names)} populations"
+    fig, (ax,) = figures.new(title, size=(7, 4.6))
+    ax.imshow(table, cmap="Blues", aspect="auto", vmax=2 * table.max())  # pale: numbers stay readable
+    for (row, column), count in np.ndenumerate(table):
+        ax.text(column, row, count, ha="center", va="center")
+    ax.set(xlabel="named", ylabel="is", yticks=range(len(KINDS)), yticklabels=KINDS)
+    ax.set_xticks(range(len(named)), named, rotation=30, ha="right")
+    ax.grid(visible=False)
+    run.figure(fig, "confusion", title)
+
+
+def animate(run: lesson.Run, shown: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Write a raster that runs like a monitor: three populations, one above the other, 200 ms at a time."""
+    from matplotlib.animation import PillowWriter
+
+    kinds, title = ("healthy", "bursting", "healthy + silent"), "Out of step, in bursts, with silent rows"
+    fig, (ax,) = figures.new(title, size=(6, 3.6))
+    figures.raster(ax, torch.cat([shown[kind][0] for kind in kinds], 1), size=8)
+    ax.set(xlabel="time, ms", ylabel="", yticks=(20, 60, 100), yticklabels=kinds)
+    writer = PillowWriter(fps=10)
+    with writer.saving(fig, run.file("raster.gif", title), dpi=75):
+        for start in range(0, 600, 20):
+            ax.set_xlim(start, start + 200)
+            writer.grab_frame()
+    figures.plt.close(fig)
+
+
+# ====================================================================== main
+
+
+def main(config: Config, run: lesson.Run) -> None:
+    prove_statistics(run)
+    trains = catch_short_windows(run)
+    curves = drive_harder(config, run)
+    kinds, spikes = draw_populations(config, run)
+    names = name_populations(run, kinds, spikes)
+    shown = {kind: simulate(draw_current(kind, 1000, 40)) for kind in KINDS}
+    draw_codes(run)
+    draw_patterns(run, shown)
+    draw_numbers(run, trains, curves)
+    draw_confusion(run, kinds, names)
+    if config.seed == run.config.seed:  # one film is enough for several seeds
+        animate(run, shown)
+
+
+if __name__ == "__main__":
+    lesson.start(main, Config, SCALES)
