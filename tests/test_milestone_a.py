@@ -65,7 +65,7 @@ def test_augmentation_moves_pixels_and_adds_none(images):
     moved = M.augmented(images)
     assert moved.shape == images.shape
     assert not torch.equal(moved, images)
-    assert set(moved.unique().tolist()) <= set(images.unique().tolist()) | {0}
+    assert torch.equal(moved.sum(3), images.sum(3))  # each row keeps its pixels
 
 
 def test_validation_images_are_no_training_images():
