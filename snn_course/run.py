@@ -106,7 +106,8 @@ class Run:
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Record a table. Floats are averaged over the seeds; other cells are those of the first seed."""
         table = self._tables.setdefault(title, {"columns": list(columns), "runs": []})
-        table["runs"].append([list(row) for row in rows])
+        # Numbers of numpy and torch become Python's own, which JSON knows.
+        table["runs"].append([[c.item() if hasattr(c, "item") else c for c in row] for row in rows])
 
     def figure(self, fig: "Figure", name: str, title: str) -> None:
         """Save a matplotlib figure as ``name``.png; the title says what it shows. First seed only."""
