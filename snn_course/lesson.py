@@ -69,12 +69,14 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             values = value if isinstance(value, tuple) else (value,)
+            option = "--" + field.name.replace("_", "-")
+            if not values:
+                raise UsageError(f"{option} needs at least one value.")
             for allowed in getattr(hints[field.name], "__metadata__", ()):
                 wrong = [
                     v for v in values if isinstance(allowed, Range) and v is not None and v not in allowed
                 ]
                 if wrong:
-                    option = "--" + field.name.replace("_", "-")
                     raise UsageError(f"{option} must be {allowed}, not {wrong[0]}.")
 
 

@@ -120,6 +120,7 @@ def test_range(low, high, inside, outside, said):
         ({"beta": 1.5}, "--beta must be from 0 to 1, not 1.5"),
         ({"beta": float("nan")}, "--beta must be"),
         ({"sizes": (3, 0)}, "--sizes must be at least 1, not 0"),
+        ({"sizes": ()}, "--sizes needs at least one value"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, said):
