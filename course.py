@@ -100,6 +100,8 @@ def execute(command: list[str], folder: Path | None = None) -> int:
     Raises: KeyboardInterrupt, once the process has stopped too.
     """
     environment = dict(os.environ, PYTHONUTF8="1", PYTHONUNBUFFERED="1")
+    # Where this is set, each start would compile torch anew: ten seconds a lesson.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in ("SNN_DATA", "SNN_RESULTS", "SNN_JOURNAL"):
         if environment.get(name):  # a relative path means the folder the learner is in
             environment[name] = str(Path(environment[name]).expanduser().absolute())

@@ -263,6 +263,17 @@ def test_state_or_beta_of_another_shape_is_an_error(wrong: dict[str, Any]) -> No
         leaky(torch.zeros(4, 5, 3), **{"beta": 0.9, **wrong})
 
 
+def test_layer_hands_on_each_setting() -> None:
+    surrogate, grads = neurons.fast_sigmoid(3.0), []
+    cur, start = currents(20, 2, 3, dtype=torch.float32).requires_grad_(), currents(2, 3).float()
+    for spk, mem in (
+        Leaky(0.8, 0.5, "zero", surrogate)(cur, start),
+        leaky(cur, 0.8, 0.5, "zero", surrogate, start),
+    ):
+        grads.append([spk, mem, *torch.autograd.grad((spk + mem).sum(), cur)])
+    assert all(torch.equal(own, expected) for own, expected in zip(*grads, strict=True))
+
+
 def test_layer_learns_beta_and_can_be_stored() -> None:
     lif, cur = Leaky(torch.full((3,), 0.8), learn_beta=True), currents(20, 2, 3, dtype=torch.float32)
     assert [name for name, _ in lif.named_parameters()] == ["beta"]
