@@ -73,7 +73,7 @@ def _merged_cell(cells: tuple[Any, ...]) -> str:
     if not all(isinstance(cell, float) for cell in cells):
         return str(cells[0])
     mean = number(statistics.fmean(cells))
-    return f"{mean} ± {number(statistics.stdev(cells))}" if len(cells) > 1 else mean
+    return f"{mean} ± {spread(statistics.stdev(cells))}" if len(cells) > 1 else mean
 
 
 def number(value: float) -> str:
@@ -85,6 +85,11 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def spread(std: float) -> str:
+    """Write a standard deviation with two digits: what comes after them is noise itself."""
+    return number(float(f"{std:.2g}"))
+
+
 def line(name: str, value: float, unit: str, kind: str) -> str:
     """Say one measured value, as it is printed while the lesson runs."""
     shown = f"{number(value)} {unit}".rstrip()
@@ -93,8 +98,8 @@ def line(name: str, value: float, unit: str, kind: str) -> str:
 
 def value_of(measure: dict[str, Any]) -> str:
     """Write a measure of metrics.json with its spread and unit: ``97.83 ± 0.07 %``."""
-    spread = "" if measure["std"] is None else f" ± {number(measure['std'])}"
-    return f"{number(measure['mean'])}{spread} {measure['unit']}".rstrip()
+    deviation = "" if measure["std"] is None else f" ± {spread(measure['std'])}"
+    return f"{number(measure['mean'])}{deviation} {measure['unit']}".rstrip()
 
 
 def goal_of(measure: dict[str, Any]) -> str:
