@@ -438,6 +438,9 @@ def test_kill_leaves_the_old_or_the_new_file(path: Path) -> None:
         writer = run_python(WRITER, path, KEYS[1], 100_000)
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
+        while b"\nline " not in path.read_bytes():  # a busy machine may be slow to write at all
+            assert writer.poll() is None
+            time.sleep(0.01)
         time.sleep(chance.uniform(0.05, 0.25))
         writer.kill()
         writer.communicate(timeout=60)
