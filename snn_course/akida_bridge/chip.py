@@ -1,0 +1,251 @@
+"""The akida side: build a model from integers, map it, run it, keep it."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from snn_course import UsageError
+from snn_course.akida_bridge.integers import IntLayer, IntNet
+from snn_course.akida_bridge.network import QuantNet
+from snn_course.akida_bridge.specs import Conv, Dense, InputConv, InputData, Shape, Spec, names
+
+import numpy as np
+import torch
+
+Backend = Literal["hardware", "simulator", "absent"]
+
+NOT_MEASURED = "not measured: no AKD1000"
+"""What a run without a card prints where only a card can measure."""
+
+BATCH = 500
+"""Inputs that go to akida at a time."""
+
+
+@functools.cache
+def backend() -> Backend:
+    """Say what runs Akida models here: a card ("hardware"), akida's "simulator", or nothing ("absent").
+
+    It is decided once per process.
+    """
+    try:
+        import akida  # noqa: F401
+    except ImportError:
+        return "absent"
+    return "simulator" if card() is None else "hardware"
+
+
+def card() -> Any:
+    """Give the first AKD1000 that is plugged in, as akida.HardwareDevice, or None."""
+    import akida
+
+    cards = [device for device in akida.devices() if isinstance(device, akida.HardwareDevice)]
+    return cards[0] if cards else None
+
+
+def require_akida() -> None:
+    """Raise UsageError where akida cannot be imported."""
+    if backend() == "absent":
+        raise UsageError(
+            "akida is not installed: it needs Windows or Linux and Python 3.11 or 3.12; see course.py env"
+        )
+
+
+# ---------------------------------------------------------------------- build
+
+
+def to_akida(net: QuantNet | IntNet) -> Any:
+    """Write a network's integers into a new akida.Model (Akida 1.0).
+
+    Its output potentials equal ``net.integers(x)`` for every input.
+
+    Raises:
+        UsageError: akida is missing, the network is not calibrated, or a value does not fit the chip.
+    """
+    require_akida()
+    integers = net.to_integers() if isinstance(net, QuantNet) else net
+    integers.check_ranges()
+    model = _empty_model(integers.specs, integers.input_shape)
+    with_weights = model.layers[1:] if isinstance(integers.specs[0], InputData) else model.layers
+    for layer, source in zip(with_weights, integers.layers, strict=True):
+        layer.set_variable("weights", _akida_weights(source))
+        layer.set_variable("threshold", source.threshold.cpu().numpy().astype(np.int32))
+        layer.set_variable("act_step", source.act_step.cpu().numpy().astype(np.float32))
+    return model
+
+
+def _akida_weights(layer: IntLayer) -> np.ndarray:
+    """Order weights [O, C, H, W] as akida has them."""
+    w = layer.weights.cpu().numpy().astype(np.int8)
+    if isinstance(layer.spec, Dense):  # inputs in the order channels, columns, rows
+        w = w.transpose(1, 3, 2, 0).reshape(1, 1, -1, len(w))
+    else:
+        w = w.transpose(2, 3, 1, 0)  # rows, columns, channels, filters
+        if isinstance(layer.spec, Conv):
+            w = w[::-1, ::-1]  # a true convolution flips its kernel; InputConvolutional and PyTorch do not
+    return np.ascontiguousarray(w)
+
+
+def _empty_model(specs: Sequence[Spec], input_shape: Shape) -> Any:
+    """Build a model with akida's starting weights."""
+    import akida
+
+    model = akida.Model()
+    channels, rows, columns = input_shape
+    for name, spec in zip(names(specs), specs, strict=True):
+        if isinstance(spec, InputData):
+            model.add(akida.InputData((rows, columns, channels), input_bits=spec.bits, name=name))
+            continue
+        bits = {"weights_bits": spec.weight_bits, "act_bits": spec.act_bits or 1, "name": name}
+        if isinstance(spec, Dense):
+            model.add(akida.FullyConnected(spec.units, activation=spec.act_bits is not None, **bits))
+            continue
+        settings = bits | {"kernel_stride": (spec.stride, spec.stride)}
+        if spec.pool > 1:
+            settings |= {"pool_type": akida.PoolType.Max, "pool_size": (spec.pool, spec.pool)}
+        kernel = (spec.kernel, spec.kernel)
+        if isinstance(spec, InputConv):
+            shape = (rows, columns, channels)
+            model.add(akida.InputConvolutional(shape, kernel, spec.filters, **settings))
+        else:
+            model.add(akida.Convolutional(kernel, spec.filters, **settings))
+    return model
+
+
+def try_mapping(specs: Sequence[Spec], input_shape: Shape) -> None:
+    """Map untrained layers onto a virtual AKD1000; does nothing where akida is missing.
+
+    Raises: UsageError with akida's own words when they do not fit.
+    """
+    if backend() == "absent":
+        return
+    import akida
+
+    try:
+        model = _empty_model(specs, input_shape)
+        if isinstance(specs[0], InputConv):  # the chip refuses zeros here
+            first = model.layers[0]
+            first.set_variable("weights", np.ones_like(first.get_variable("weights")))
+        model.map(akida.AKD1000(), hw_only=True, mode=akida.MapMode.Minimal)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"the AKD1000 cannot take this network: {one_line(error)}") from None
+
+
+# ---------------------------------------------------------------------- map
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Where a model went, and what it takes there.
+
+    runner: the model to call: on the card, or unmapped (the simulator), since akida refuses to run a model
+    that is mapped on a virtual device. nps: NPs of each layer; 0 for the input convolution, which has a unit
+    of its own, the HRC. components: number of each kind of part. program_bytes: what is sent to the chip.
+    """
+
+    backend: Backend
+    device: str
+    runner: Any
+    nps: dict[str, int]
+    components: dict[str, int]
+    program_bytes: int
+    passes: int
+
+
+def map_model(model: Any, mode: Literal["AllNps", "HwPr", "Minimal"] = "AllNps") -> Mapping:
+    """Map a model on a card when there is one, else on the virtual AKD1000, with hardware only.
+
+    Args:
+        model: an akida.Model. On a card it stays mapped; otherwise a copy is mapped.
+        mode: akida's MapMode: most NPs, most reconfiguration, or fewest NPs.
+
+    Raises:
+        UsageError: akida is missing, or the model does not fit; the message has akida's own words.
+    """
+    require_akida()
+    import akida
+
+    device = card() if backend() == "hardware" else None
+    mapped = model if device is not None else akida.Model(layers=model.layers)
+    try:
+        mapped.map(device or akida.AKD1000(), hw_only=True, mode=akida.MapMode[mode])
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"the AKD1000 cannot take this model: {one_line(error)}") from None
+    return Mapping(
+        backend=backend(),
+        device=f"AKD1000 ({device.desc})" if device is not None else "virtual AKD1000",
+        runner=model,
+        nps={layer.name: _nps(layer) for layer in mapped.layers},
+        components={kind.name: count for kind, count in mapped.component_count.items()},
+        program_bytes=sum(len(sequence.program or b"") for sequence in mapped.sequences),
+        passes=sum(len(sequence.passes) for sequence in mapped.sequences),
+    )
+
+
+def _nps(layer: Any) -> int:
+    """Count a mapped layer's NPs. The HRC is none: it is a unit of its own, as in akida's summary."""
+    return sum(part.type.name != "HRC" for part in layer.mapping.nps) if layer.mapping else 0
+
+
+# ---------------------------------------------------------------------- run
+
+
+def potentials(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Give the output potentials, int64 [B, units], of inputs [B, C, H, W]: sums without threshold."""
+    return torch.from_numpy(_batched(model.forward, x)).flatten(1).long()
+
+
+def predict(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Give logits, float32 [B, units], of inputs [B, C, H, W]: (potential - threshold) / act_step."""
+    return torch.from_numpy(_batched(model.predict, x)).flatten(1)
+
+
+def _batched(call: Any, x: torch.Tensor) -> np.ndarray:
+    if not len(x):
+        raise UsageError("there are no inputs: give at least one")
+    return np.concatenate([call(to_frames(part)) for part in x.split(BATCH)])
+
+
+def to_frames(x: torch.Tensor) -> np.ndarray:
+    """Turn whole numbers [B, C, H, W] into uint8 [B, H, W, C]. Raises: UsageError for other values."""
+    if x.dim() != 4 or (x.numel() and not 0 <= float(x.min()) <= float(x.max()) <= 255):
+        raise UsageError("inputs must be [B, C, H, W] with whole numbers 0 to 255")
+    return np.ascontiguousarray(x.to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+# ---------------------------------------------------------------------- keep
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a model as .fbz file, whole or not at all. The mapping is not kept.
+
+    Raises: UsageError when the name does not end in .fbz, or the file cannot be written.
+    """
+    if path.suffix != ".fbz":
+        raise UsageError(f"{path}: an Akida model's file name ends in .fbz")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(str(part))
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"cannot write {path}: {one_line(error)}") from None
+
+
+def load(path: Path) -> Any:
+    """Read a model from an .fbz file. Raises: UsageError when it is missing, damaged, or akida is."""
+    require_akida()
+    import akida
+
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist: save a model there first")
+    try:
+        return akida.Model(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"{path} is no Akida model, or damaged: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    """Give an error's text without line breaks."""
+    return " ".join(str(error).split())
