@@ -143,8 +143,7 @@ def prove_equal_to_snntorch(config: Config, run: lesson.Run) -> None:
 def prove_closed_form(config: Config, run: lesson.Run) -> Curves:
     """Compare every spike time under constant currents with its closed form."""
     base = {"beta": config.beta, "threshold": config.threshold, "refractory": 0}
-    curves: Curves = {name: {} for name in SWEEPS}
-    wrong = dict.fromkeys(RESETS, 0)
+    curves, wrong = Curves({name: {} for name in SWEEPS}), dict.fromkeys(RESETS, 0)
     for name, value in [(name, value) for name, values in SWEEPS.items() for value in values]:
         setting: dict[str, Any] = base | {name: value}
         for reset in ("zero",) if setting["refractory"] else ("subtract", "none", "zero"):
@@ -316,8 +315,9 @@ def draw_sweeps(run: lesson.Run, curves: dict[str, dict[float, tuple[np.ndarray,
     for ax, (name, curve) in zip(axes, curves.items(), strict=True):
         for value, (cur, rate) in curve.items():
             ax.plot(cur, rate, ".-", ms=3, lw=0.8, label=f"{value:g}")
-        ax.set(xlabel="constant current, mem per step", xscale="log", title=f"{name} (reset to zero)")
-        ax.legend(title=name, loc="upper left")
+        scale = "log" if name == "beta" else "linear"
+        ax.set(xlabel="constant current, mem per step", xscale=scale, title=f"{name} (reset to zero)")
+        ax.legend(title=name, loc="best")
     run.figure(fig, "sweeps", title)
 
 
