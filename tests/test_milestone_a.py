@@ -104,3 +104,11 @@ def test_the_page_quotes_what_was_measured():
     page = M.analysis(91.23, [20.0, 15.0, 10.0, 5.0], torch.tensor([300.0, 60, 30, 10]), table, points)
     for text in ("91.23 %", "conv 1 (75 %)", "Shirt for T-shirt/top", "2.00 times fewer", "falls"):
         assert text in " ".join(page.split())
+
+
+def test_the_choices_name_the_best_number_of_steps(net):
+    history = [{"loss": 1.0, "accuracy": 80.0}, {"loss": 0.5, "accuracy": 90.5}]
+    points = [M.Point(1.0, 2, 90.5, 400.0), M.Point(1.0, 4, 91.0, 800.0), M.Point(1.5, 2, 99.0, 1.0)]
+    page = " ".join(M.choices(M.Config(), net, history, points).split())
+    assert "The best of these is 4; the network was trained with 2." in page
+    assert "from 80.00 % after the first epoch to 90.50 % after epoch 2 of 2" in page
