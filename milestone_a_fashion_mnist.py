@@ -337,7 +337,7 @@ def choices(config: Config, net: Net, history: list[dict[str, float]], points: l
 - Architecture: {weights} weights; convolutions of {config.width}, {2 * config.width} and {4 * config.width}
   channels, max pooling of spikes, 256 hidden neurons.
 - Read-out: the mean membrane of ten neurons that do not fire. It is not a spike output.
-- Training: BPTT with the ATan surrogate, cross-entropy, AdamW. Validation accuracy went from {scores[0]:.2f} %
+- Training: BPTT with the ATan surrogate, cross-entropy, AdamW. Validation accuracy: from {scores[0]:.2f} %
   after the first epoch to {max(scores):.2f} % after epoch {scores.index(max(scores)) + 1} of {len(scores)}.
 
 """
