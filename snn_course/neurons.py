@@ -3,11 +3,10 @@
     spk, mem = leaky(cur, beta=0.9)                    # cur, spk, mem: [T, B, N]; time is axis 0
     spk, mem = leaky(more, beta=0.9, mem=mem[-1])      # the same sequence goes on
 
-A network without recurrence can be computed layer by layer: all time steps of one layer before the next
-layer starts. Weights do not know about time, so ``TimeBatched`` hands a layer all steps as one large batch.
-A neuron does, so ``leaky`` walks through the steps. It is fast for three reasons: autograd sees one
-operation instead of six per step; each step is written in place into memory that was asked for once; and
-the backward pass is the recurrence below, which needs nothing but the recorded membrane.
+A network without recurrence can be computed layer by layer: all time steps of a layer before the next layer.
+Weights know nothing of time, so ``TimeBatched`` hands a layer all steps as one large batch. Neurons do, so
+``leaky`` walks through the steps. It is fast since autograd sees one operation, not six a step; each step is
+written in place, into memory asked for once; and the backward pass needs only the recorded membrane.
 
 Forward, with the reset r[t] = 1 where mem[t] > threshold (it acts one step later, as in ``snn.Leaky``):
 
@@ -40,6 +39,8 @@ Surrogate = Callable[[torch.Tensor], torch.Tensor]
 
 BLOCK = 2**17
 """Elements that the backward pass treats at a time on a CPU: 0.5 MB, so that they stay in its cache."""
+SHARED_BLOCK = 2**15 - 1
+"""The same with several threads: PyTorch splits longer pieces among them, and on a busy machine they wait."""
 
 
 def atan(alpha: float = 2.0) -> Surrogate:
@@ -53,7 +54,7 @@ def fast_sigmoid(slope: float = 25.0) -> Surrogate:
 
 
 def _atan(x: torch.Tensor, alpha: float) -> torch.Tensor:
-    return x.mul_(math.pi / 2 * alpha).square_().add_(1).reciprocal_().mul_(alpha / 2)
+    return x.mul_(math.pi * math.sqrt(alpha / 2)).square_().add_(2 / alpha).reciprocal_()  # one pass fewer
 
 
 def _fast_sigmoid(x: torch.Tensor, slope: float) -> torch.Tensor:
@@ -180,8 +181,9 @@ class _LeakyScan(torch.autograd.Function):
 
 def _blocks(mem: torch.Tensor) -> Iterator[slice]:
     """Cut [T, M] into pieces of successive steps, the last piece first. A GPU takes all in one."""
-    steps = len(mem) if mem.is_cuda else max(1, BLOCK // max(1, mem.shape[1]))
-    for first in reversed(range(0, len(mem), max(1, steps))):
+    size = mem.numel() if mem.is_cuda else BLOCK if torch.get_num_threads() == 1 else SHARED_BLOCK
+    steps = max(1, size // max(1, mem.shape[1]))
+    for first in reversed(range(0, len(mem), steps)):
         yield slice(first, first + steps)
 
 
@@ -249,11 +251,11 @@ class TimeBatched(nn.Module):
 
 
 def peers(beta: float) -> dict[str, Any]:
-    """Build a leaky neuron, reset by subtraction, with each library that is installed beside snnTorch.
+    """Build a leaky neuron, reset by subtraction, with each other library, if it is installed.
 
     Returns:
-        For each library, by name and version, a function of currents [T, B, N] whose first result are the
-        spikes [T, B, N] (sinabs: [B, T, N]); by its name alone, None, if it is not installed.
+        By name and version, functions of currents [T, B, N] whose first result are the spikes (sinabs:
+        [B, T, N]); by its name alone, None for a library that is not installed.
     """
     found: dict[str, Any] = {}
     for name, build in {"spikingjelly": _spikingjelly, "norse": _norse, "sinabs": _sinabs}.items():

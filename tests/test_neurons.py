@@ -111,7 +111,8 @@ def test_a_sequence_cut_in_two_equals_the_whole(problem: dict[str, Any], data: s
 def test_blocks_of_the_backward_pass_do_not_show(reset: Reset, monkeypatch: pytest.MonkeyPatch) -> None:
     cur, grads = currents(13, 2, 3).requires_grad_(), []
     for block in (1, 12, 13, 10**6):  # 1, 2, 2 and 13 steps at a time
-        monkeypatch.setattr(neurons, "BLOCK", block)
+        monkeypatch.setattr(neurons, "BLOCK", block)  # on one thread
+        monkeypatch.setattr(neurons, "SHARED_BLOCK", block)
         grads.append(torch.autograd.grad(leaky(cur, 0.8, reset=reset)[0].sum(), cur)[0])
     assert all(torch.equal(grad, grads[0]) for grad in grads)
 
