@@ -60,6 +60,9 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live. A ROCm GPU is called cuda too; auto takes a GPU where there is one."""
 
+    threads: Annotated[int, Range(1, 1024)] = 1
+    """Threads of PyTorch on a CPU. More help large networks on idle cores; on busy ones they wait in turn."""
+
     fresh: bool = False
     """Start from the beginning, even if an unfinished run could be resumed."""
 

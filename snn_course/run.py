@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
+SAME_RUN = ("seed", "seeds", "fresh", "threads")
+"""Settings that may differ when an unfinished run is resumed."""
 Bound = float | Mapping[str, float] | None
 Item = TypeVar("Item")
 
@@ -70,7 +72,7 @@ class Run:
         self.seed = config.seed
         self.folder = results_dir() / script.stem / config.scale
         self.console: Console = Console(highlight=False, soft_wrap=False)
-        self.device = _device(config.device)
+        self.device = _device(config)
         self._measures: dict[str, Measure] = {}
         self._tables: dict[str, dict[str, Any]] = {}
         self._figures: dict[str, str] = {}
@@ -282,19 +284,18 @@ class Run:
 
     def _unfinished(self, name: str) -> Path:
         """Path for the state of this very run: the same settings and the same script, or nothing."""
-        config = {
-            k: v for k, v in dataclasses.asdict(self.config).items() if k not in ("seed", "seeds", "fresh")
-        }
+        config = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in SAME_RUN}
         text = json.dumps(config, sort_keys=True, default=str).encode() + self.script.read_bytes()
         folder = self.folder / "unfinished" / hashlib.sha256(text).hexdigest()[:12]
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
 
-def _device(name: str) -> "torch.device":
+def _device(config: "Config") -> "torch.device":
     import torch
 
+    torch.set_num_threads(config.threads)
     available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+    if config.device == "cuda" and not available:
         raise UsageError("--device cuda: PyTorch sees no GPU here; 'python course.py env' says why.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return torch.device("cuda" if available and config.device != "cpu" else "cpu")

@@ -31,7 +31,8 @@ def describe(config: "Config", script: Path, device: "torch.device") -> dict[str
     changed = [
         f"--{field.name.replace('_', '-')} {getattr(config, field.name)}"
         for field in dataclasses.fields(config)
-        if field.name in ("seed", "seeds", "device") and getattr(config, field.name) != field.default
+        if field.name in ("seed", "seeds", "device", "threads")
+        and getattr(config, field.name) != field.default
     ]
     return {
         "schema": 1,
