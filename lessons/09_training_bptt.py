@@ -3,8 +3,8 @@
 Question: How does an error at the output find its way back through spikes and time, and what does that cost?
 Reading:  Eshraghian et al. (2023) sec. IV; Werbos (1990); snnTorch tutorial 5.
 Run:      python lessons/09_training_bptt.py
-Expect:   98.5 % read by spike counts (ce_count), 98.4 % by the membrane, in 28 CPU seconds each; one epoch of
-          the tutorial: 93.8 and 96.2 % (it prints 93.87). Mean of 3 seeds, 20 minutes on two CPU cores.
+Expect:   98.5 % read by spike counts (ce_count), 98.4 % by the membrane, in 27 CPU seconds each; one epoch of
+          the tutorial: 94.8 ± 0.9 and 96.4 ± 0.2 % (it prints 93.87). 3 seeds, 9 minutes on two CPU cores.
 
 Backpropagation through time (BPTT) unrolls the loop over time steps into one deep network: step t is a layer,
 fed by its input and by the membrane of step t - 1, and all layers have the same weights. The error walks back
