@@ -14,8 +14,8 @@ surrogate gradient of lesson 07 stands in for it. To walk back, each step must s
 membranes are kept until then, so memory (VRAM on a GPU) grows with num_steps. Truncated BPTT cuts the walk
 after a window of steps: it needs memory for one window, and no error crosses a cut.
 
-The loss says what an answer is. Rate losses count spikes: ce_rate asks the right neuron to fire at each step
-(cross-entropy, CE, of every step), ce_count to fire more often than the others (CE of the counts), mse_count
+The loss says what an answer is. Rate losses count spikes: ce_rate asks the right neuron to fire at each
+step (cross-entropy, CE, of every step), ce_count to fire more often than the others (CE of counts), mse_count
 to fire a set number of times. All steps vote, so one spike matters little, and the answer comes late. The
 latency loss asks the right neuron to fire first (CE of minus the first spike times): an early answer, which
 hangs on a single spike. The membrane loss is the CE of the mean membrane of the output neurons: real numbers,
