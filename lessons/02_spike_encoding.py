@@ -239,7 +239,7 @@ def measure_code(config: Config, code: str, steps: int, train: Digits, test: Dig
         spikes += spk.abs().sum().item() / len(test[0])
         parts.append({name: decode(left) for name, left in damaged(spk, config).items()})
     seen = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    found = {"spikes": spikes, "bits": 784 * information(test[0], seen[""]) / max(spikes, 1e-9)}
+    found = {"spikes": spikes, "bits": 784 * information(test[0], seen[""]) / spikes if spikes else 0.0}
     found |= {f"dB {name}".rstrip(): psnr(test[0], x) for name, x in seen.items()}
     right = {name: 100 * (readout(x) == test[1]).float().mean().item() for name, x in seen.items()}
     return found | {f"% {name}".rstrip(): share for name, share in right.items()}

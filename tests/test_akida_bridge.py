@@ -14,7 +14,7 @@ from snn_course.akida_bridge import Conv, Dense, InputConv, InputData, chip, int
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 needs_akida = pytest.mark.skipif(
@@ -132,7 +132,10 @@ def test_random_trained_networks_equal_the_simulator(network: Any, seed: int, ba
     if isinstance(network[0][0], InputConv) and not net.parts[0].weight.any():
         return
     x = random_inputs(*network)
-    net.calibrate(x)
+    try:
+        net.calibrate(x)
+    except UsageError:  # such a norm asks for a threshold or a step that the chip does not have
+        reject()
     model = ab.to_akida(net)
     assert torch.equal(ab.potentials(model, x), net.integers(x))
     with torch.no_grad():
