@@ -4,7 +4,7 @@ Question: Which spiking network would you build for Fashion-MNIST, how good is i
 Reading:  your journal of lessons 01 to 09. This is a reference solution: try your own first.
 Run:      python milestone_a_fashion_mnist.py
 Expect:   91.7 ± 0.2 % of the test images right (3 seeds; pass is 85, merit 90, distinction 93), by the mean
-          membrane, with about 9,200 spikes for an image. 5 minutes for each seed on two CPU cores.
+          membrane, with about 9,200 spikes for an image. 7 minutes for each seed on two CPU cores.
 
 The task asks for choices with reasons. These are the ones made here.
 
