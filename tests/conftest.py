@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from snn_course import lesson
+
 import pytest
 
 
@@ -12,3 +14,11 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, config: lesson.Config) -> lesson.Run:
+    """Give a begun run of the lesson ``L`` that the test file has loaded, with its fixture ``config``."""
+    made = lesson.Run(config, Path(request.module.L.__file__))
+    made.begin(0)
+    return made

@@ -1,7 +1,6 @@
 """Lesson 05: the information is the right one, decoders reach it, damage and the wrap-around show."""
 
 import math
-from pathlib import Path
 
 from snn_course import data, lesson
 
@@ -18,13 +17,6 @@ TUNING, FISHER, RMSE, ML = L.tuning, L.fisher_information, L.rmse, L.maximum_lik
 @pytest.fixture
 def config():
     return L.Config(scale="quick", device="cpu", trials=1500, train_images=1000)
-
-
-@pytest.fixture
-def run(config):
-    made = lesson.Run(config, Path(L.__file__))
-    made.begin(0)
-    return made
 
 
 def value(run, name):

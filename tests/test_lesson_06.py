@@ -1,7 +1,6 @@
 """Lesson 06: closed forms hold for any decay, wrong ones are caught, snnTorch's quirks are as described."""
 
 import math
-from pathlib import Path
 
 from snn_course import UsageError, lesson
 
@@ -25,13 +24,6 @@ DECAY = st.floats(0.05, 0.97)
 @pytest.fixture
 def config():
     return L.Config(scale="quick", device="cpu", num_steps=200, volleys=500)
-
-
-@pytest.fixture
-def run(config):
-    made = lesson.Run(config, Path(L.__file__))
-    made.begin(0)
-    return made
 
 
 def value(run, name):
