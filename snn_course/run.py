@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-SAME_RUN = ("seed", "seeds", "fresh", "threads")
+SAME_RUN = ("seed", "seeds", "fresh", "threads", "workers", "cluster")
 """Settings that may differ when an unfinished run is resumed."""
 Bound = float | Mapping[str, float] | None
 Item = TypeVar("Item")
@@ -70,8 +72,11 @@ class Run:
         self.script = script
         self.scale: str = config.scale
         self.seed = config.seed
-        self.folder = results_dir() / script.stem / config.scale
-        self.console: Console = Console(highlight=False, soft_wrap=False)
+        self.first = os.environ.get("RANK", "0") == "0"  # under torchrun, process 0 alone writes results
+        self._stored = results_dir() / script.stem / config.scale
+        self._scratch = None if self.first else tempfile.TemporaryDirectory()
+        self.folder = Path(self._scratch.name) if self._scratch else self._stored
+        self.console: Console = Console(highlight=False, soft_wrap=False, quiet=not self.first)
         self.device = _device(config)
         self._measures: dict[str, Measure] = {}
         self._tables: dict[str, dict[str, Any]] = {}
@@ -168,6 +173,8 @@ class Run:
         """
         import torch
 
+        if not self.first:
+            return
         path = self._unfinished(f"{name}-seed{self.seed}.pt")
         part = path.with_suffix(".part")
         random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
@@ -205,7 +212,7 @@ class Run:
 
     def finish_seed(self) -> None:
         """Store what this seed measured, so that a run over several seeds resumes after it."""
-        if self.config.seeds > 1:
+        if self.config.seeds > 1 and self.first:
             kept = {
                 "measures": {name: vars(m) | {"values": m.values[-1:]} for name, m in self._measures.items()},
                 "tables": {name: t | {"runs": t["runs"][-1:]} for name, t in self._tables.items()},
@@ -220,7 +227,7 @@ class Run:
     def resumed(self, seed: int) -> bool:
         """Take over a seed that an earlier, unfinished start has measured already."""
         path = self._unfinished(f"seed{seed}.json")
-        if not path.exists():
+        if self.config.fresh or not path.exists():
             return False
         kept = json.loads(path.read_text(encoding="utf-8"))
         for name, fields in kept["measures"].items():
@@ -247,6 +254,8 @@ class Run:
             "tables": [summary.merged(title, table) for title, table in self._tables.items()],
             "figures": [{"file": name, "title": title} for name, title in self._figures.items()],
         }
+        if not self.first:
+            return metrics
         results.write(self.folder / "metrics.json", metrics)
         try:
             key = f"{self.script.stem} {self.scale}"
@@ -286,7 +295,7 @@ class Run:
         """Path for the state of this very run: the same settings and the same script, or nothing."""
         config = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in SAME_RUN}
         text = json.dumps(config, sort_keys=True, default=str).encode() + self.script.read_bytes()
-        folder = self.folder / "unfinished" / hashlib.sha256(text).hexdigest()[:12]
+        folder = self._stored / "unfinished" / hashlib.sha256(text).hexdigest()[:12]
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
@@ -298,4 +307,6 @@ def _device(config: "Config") -> "torch.device":
     available = torch.cuda.is_available()
     if config.device == "cuda" and not available:
         raise UsageError("--device cuda: PyTorch sees no GPU here; 'python course.py env' says why.")
+    if available:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun: one GPU for each process
     return torch.device("cuda" if available and config.device != "cpu" else "cpu")
