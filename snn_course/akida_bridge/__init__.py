@@ -32,6 +32,7 @@ from snn_course.akida_bridge.chip import (
     save,
     to_akida,
 )
+from snn_course.akida_bridge.drawing import draw_mesh
 from snn_course.akida_bridge.integers import IntLayer, IntNet, akida_activation, clip_floor, if_count
 from snn_course.akida_bridge.keras_road import convert_keras, quantise_keras
 from snn_course.akida_bridge.measure import (
@@ -70,6 +71,7 @@ __all__ = [
     "check",
     "clip_floor",
     "convert_keras",
+    "draw_mesh",
     "energy",
     "events_per_layer",
     "if_count",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 Backend = Literal["hardware", "simulator", "absent"]
+Place = tuple[int, int, int]
 
 NOT_MEASURED = "not measured: no AKD1000"
 """What a run without a card prints where only a card can measure."""
@@ -142,6 +143,7 @@ class Mapping:
     runner: the model to call: on the card, or unmapped (the simulator), since akida refuses to run a model
     that is mapped on a virtual device. nps: NPs of each layer; 0 for the input convolution, which has a unit
     of its own, the HRC. components: number of each kind of part. program_bytes: what is sent to the chip.
+    places: the NPs of each layer, and mesh: all that can be used, as (column, row, number in the node).
     """
 
     backend: Backend
@@ -151,6 +153,8 @@ class Mapping:
     components: dict[str, int]
     program_bytes: int
     passes: int
+    places: dict[str, list[Place]]
+    mesh: list[Place]
 
 
 def map_model(model: Any, mode: Literal["AllNps", "HwPr", "Minimal"] = "AllNps") -> Mapping:
@@ -180,12 +184,23 @@ def map_model(model: Any, mode: Literal["AllNps", "HwPr", "Minimal"] = "AllNps")
         components={kind.name: count for kind, count in mapped.component_count.items()},
         program_bytes=sum(len(sequence.program or b"") for sequence in mapped.sequences),
         passes=sum(len(sequence.passes) for sequence in mapped.sequences),
+        places={layer.name: _places(layer) for layer in mapped.layers},
+        mesh=[_place(part.ident) for part in akida.AKD1000().mesh.nps],
     )
 
 
 def _nps(layer: Any) -> int:
     """Count a mapped layer's NPs. The HRC is none: it is a unit of its own, as in akida's summary."""
-    return sum(part.type.name != "HRC" for part in layer.mapping.nps) if layer.mapping else 0
+    return len(_places(layer))
+
+
+def _places(layer: Any) -> list[Place]:
+    parts = layer.mapping.nps if layer.mapping else []
+    return [_place(part.ident) for part in parts if part.type.name != "HRC"]
+
+
+def _place(ident: Any) -> Place:
+    return ident.col, ident.row, ident.id
 
 
 # ---------------------------------------------------------------------- run
