@@ -24,8 +24,6 @@ OPTIONAL = {
     "sinabs": "lesson 17 reports a second framework when one is there",
     "spikingjelly": "lesson 17 reports a second framework when one is there",
     "nengo": "lesson 17 reports a second framework when one is there",
-    "ray": "lesson 14 spreads its sweep over machines when it is there",
-    "dask": "lesson 14 spreads its sweep over machines when it is there",
 }
 LOCAL = {"snn_course"} | {file.stem for file in [*ROOT.glob("*.py"), *(ROOT / "tests").glob("*.py")]}
 
