@@ -3,8 +3,9 @@
 Question: What does one and the same network cost on a processor, as spikes, and on a neuromorphic chip?
 Reading:  Yik et al. (2025), NeuroBench; Akida documentation; Open Neuromorphic's framework benchmarks.
 Run:      python lessons/12_hardware_deep_dive.py
-Expect:   77.1 ± 0.2 % of CIFAR-10 on Akida, on all 78 NPs; as spikes in 15 steps 75.3 ± 0.3 %, with 15 million
-          additions for 5 million 4-bit MACs; own counts = NeuroBench's. 3 seeds, 14 minutes on two CPU cores.
+Expect:   77.1 ± 0.2 % of CIFAR-10 on Akida, on all 78 NPs, with 5.0 million MACs; as spikes in 15 steps
+          75.3 ± 0.3 %, with 15 million additions and 8.4 million MACs. NeuroBench counts the same.
+          3 seeds, 14 minutes on two CPU cores.
 
 A GPU is clock-driven: at each tick thousands of multipliers work through dense matrices, zeros included. It
 trains fast, in large batches, and draws its power whether spikes come or not. A neuromorphic processor is
