@@ -75,7 +75,7 @@ SCALES: lesson.Scales = {
 }
 SIDE, BATCH = 32, 8  # pixels of a frame, at most 32 x 32; recordings of a training step
 SLOWEST, EDGE_THRESHOLD = 0.9, 1.5  # largest beta; threshold of the edge mode, elsewhere 1
-RATE = 6e-3  # highest learning rate of AdamW; chosen, like the epochs, on held-out training subjects
+RATE = 6e-3  # highest learning rate of AdamW
 GOALS: Any = {"synthetic": {"quick": 30, "cpu": 95, "gpu": 95}, "dvsgesture": {"gpu": 93.75}}
 L10 = lesson.load(10)  # its Net: stem, three stages of SEW blocks, read-out
 

@@ -3,8 +3,8 @@
 Question: What can a synapse learn from what it sees by itself, at once, without the way back through time?
 Reading:  Neuronal Dynamics ch. 19; Diehl and Cook (2015); Bellec et al. (2020); Frenkel's eprop-PyTorch.
 Run:      python lessons/15_stdp_online_learning.py
-Expect:   in single trials, on held-out training images: without labels 86 % with 100 neurons, 92 % with 400
-          (Diehl and Cook: 82.9, 87.0); e-prop on rows 85 %. The whole cpu scale has not been measured yet.
+Expect:   no labels: 88.5 ± 1.0 % with 100 neurons, 93.1 ± 0.2 % with 400 (Diehl and Cook: 82.9, 87.0). Rows:
+          e-prop 88.3 ± 0.9 %, BPTT 91.1 ± 0.5. Cues: e-prop 98.3 ± 0.8 %. 3 seeds, 8 minutes, two CPU cores.
 
 BPTT needs every step of the past and the error of every later neuron: no synapse in a brain, or on a chip,
 has them. A local rule uses what is there: the neuron before the synapse (pre), and the one behind it (post).
