@@ -82,6 +82,7 @@ class Run:
         self._tables: dict[str, dict[str, Any]] = {}
         self._figures: dict[str, str] = {}
         self._data: dict[str, dict[str, Any]] = {}
+        self._before: dict[str, int] = {}
         self._analysis = ""
         self._begun = time.perf_counter()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -204,6 +205,8 @@ class Run:
         import torch
 
         self.seed = seed
+        self._before = {name: len(m.values) for name, m in self._measures.items()}
+        self._before |= {title: len(t["runs"]) for title, t in self._tables.items()}
         random.seed(seed)
         np.random.seed(seed)  # packages that lessons call still draw from it
         torch.manual_seed(seed)
@@ -213,9 +216,12 @@ class Run:
     def finish_seed(self) -> None:
         """Store what this seed measured, so that a run over several seeds resumes after it."""
         if self.config.seeds > 1 and self.first:
+            old = self._before  # some measures and tables are made with the first seed alone
             kept = {
-                "measures": {name: vars(m) | {"values": m.values[-1:]} for name, m in self._measures.items()},
-                "tables": {name: t | {"runs": t["runs"][-1:]} for name, t in self._tables.items()},
+                "measures": {
+                    n: vars(m) | {"values": m.values[old.get(n, 0) :]} for n, m in self._measures.items()
+                },
+                "tables": {n: t | {"runs": t["runs"][old.get(n, 0) :]} for n, t in self._tables.items()},
                 "figures": self._figures,
                 "data": self._data,
                 "analysis": self._analysis,

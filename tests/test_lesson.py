@@ -390,3 +390,21 @@ def test_a_journal_that_cannot_be_written_does_not_lose_the_results(script, tmp_
     assert done.returncode == 0
     assert "Not in the journal" in done.stdout
     assert metrics_of(path)["status"] == "ok"
+
+
+def test_what_the_first_seed_alone_measured_counts_once_after_a_cut(tmp_path):
+    made = [
+        lesson.Run(Config(scale="quick", seeds=2, device="cpu"), tmp_path / "77_test.py") for _ in range(2)
+    ]
+    (tmp_path / "77_test.py").write_text("", encoding="utf-8")
+    for seed in range(2):
+        made[0].begin(seed)
+        made[0].measure("each", seed)
+        if seed == 0:
+            made[0].measure("once", 5)
+            made[0].table("once, too", ["a"], [[1.0]])
+        made[0].finish_seed()
+    assert all(made[1].resumed(seed) for seed in range(2))
+    assert made[1]._measures["each"].values == [0, 1]
+    assert made[1]._measures["once"].values == [5]
+    assert len(made[1]._tables["once, too"]["runs"]) == 1
