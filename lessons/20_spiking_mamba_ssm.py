@@ -3,8 +3,8 @@
 Question: How can a spiking network learn from long sequences in parallel, and still run step by step?
 Reading:  Gu et al. (2022), S4D; Gu and Dao (2023), Mamba; Bal and Sengupta (2025), P-SpikeSSM.
 Run:      python lessons/20_spiking_mamba_ssm.py
-Expect:   at --scale quick: 79.9 % with deterministic spikes, 78.0 probabilistic, 81.6 none, 25.2 plain LIF;
-          streamed = parallel; 4.2 kB of state at 64 and at 4096 tokens. 20 s on one CPU core, one seed.
+Expect:   96.7 ± 0.2 % with deterministic spikes, 96.4 ± 0.3 probabilistic, 97.4 ± 0.2 none,
+          55.7 ± 2.7 plain LIF. Streamed = parallel, with a state that never grows. 3 seeds, 27 minutes.
 
 A state space model (SSM) has a state that leaks and takes in its input: x[t] = a x[t-1] + u[t]. This is a
 LIF neuron without reset, with a for beta. A neuron here has several such states ("modes"), with complex a:
