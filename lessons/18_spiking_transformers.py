@@ -69,16 +69,10 @@ SCALE, THRESHOLD = 0.125, 0.5  # of the neurons behind attention, as in the auth
 SCALED = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1.0)  # scales that the catch tries; 1 stands for none
 TOKENS = (64, 128, 256, 512, 1024, 2048)  # for which attention is timed
 L9 = lesson.load(9)  # its meter of what autograd keeps
+Fire = lesson.load(10).Leaky  # leaky neurons, all time steps at once: currents [T, ...] in, spikes out
 Curves = dict[str, list[float]]
 
 # ====================================================================== model
-
-
-class Fire(neurons.Leaky):
-    """Leaky neurons, all time steps at once: currents [T, ...] in, spikes out."""
-
-    def forward(self, cur: Tensor) -> Tensor:  # type: ignore[override]  # noqa: D102
-        return super().forward(cur)[0]
 
 
 class Dense(nn.Sequential):
