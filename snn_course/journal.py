@@ -145,7 +145,9 @@ def _block(key: str, edition: int, body: str, newline: bytes) -> bytes:
 
 def _first_edition(journal: bytes, marks: list[_Mark], key: str, block: bytes) -> bytes:
     lesson = key.split(" ", maxsplit=1)[0]
-    place = next((mark for mark in marks if mark.kind == "here" and mark.key == lesson), None)
+    # A part of a script, capstone_pong_train, goes where the script's own place is.
+    here = [mark for mark in marks if mark.kind == "here" and f"{lesson}_".startswith(f"{mark.key}_")]
+    place = here[0] if here else None
     if place is None:
         return _appended(journal, key, block)
     return journal[: place.line] + block + _newline(journal) * 2 + journal[place.line :]

@@ -66,6 +66,16 @@ class Config:
     fresh: bool = False
     """Start from the beginning, even if an unfinished run could be resumed."""
 
+    @property
+    def part(self) -> str:
+        """Name of the part that runs, of a script that has several; each has results of its own."""
+        return ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the command line needs besides the common options to run this part again."""
+        return ()
+
     def __post_init__(self) -> None:
         """Check each value against the ``Range`` in its annotation. Raises: UsageError."""
         hints = typing.get_type_hints(type(self), include_extras=True)
@@ -209,7 +219,7 @@ def _help_before_heavy_imports() -> None:
     if not {"-h", "--help"} & set(sys.argv[1:]) or not script.is_relative_to(ROOT) or not script.is_file():
         return
     body = ast.parse(script.read_text(encoding="utf-8")).body
-    light = {"collections.abc", "dataclasses", "pathlib", "snn_course", "typing"}
+    light = {"collections.abc", "dataclasses", "pathlib", "snn_course", "typing", "tyro.conf"}
     settings: list[ast.stmt] = []
     for node in body:
         is_light = isinstance(node, ast.ImportFrom) and node.module in light

@@ -73,7 +73,7 @@ class Run:
         self.scale: str = config.scale
         self.seed = config.seed
         self.first = os.environ.get("RANK", "0") == "0"  # under torchrun, process 0 alone writes results
-        self._stored = results_dir() / script.stem / config.scale
+        self._stored = results_dir() / summary.name_of(config, script) / config.scale
         self._scratch = None if self.first else tempfile.TemporaryDirectory()
         self.folder = Path(self._scratch.name) if self._scratch else self._stored
         self.console: Console = Console(highlight=False, soft_wrap=False, quiet=not self.first)
@@ -264,7 +264,7 @@ class Run:
             return metrics
         results.write(self.folder / "metrics.json", metrics)
         try:
-            key = f"{self.script.stem} {self.scale}"
+            key = f"{summary.name_of(self.config, self.script)} {self.scale}"
             body = "\n\n".join(part for part in (journal.block_of(metrics), self._analysis) if part)
             warning = journal.write_block(journal_file(), key, body)
         except UsageError as error:  # the results are safe: say it, and end as they deserve

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "snntorch", "numpy", "torchvision", "tonic", "nir", "akida", "tensorflow", "gymnasium")
 
 
+def name_of(config: "Config", script: Path) -> str:
+    """Name a run as its results folder is called: the script's stem, and the part that runs."""
+    return "_".join(filter(None, (script.stem, config.part)))
+
+
 def describe(config: "Config", script: Path, device: "torch.device") -> dict[str, Any]:
     """Give the entries of metrics.json that say what was run, with what, and where."""
     card = card_of(script)
@@ -36,13 +41,13 @@ def describe(config: "Config", script: Path, device: "torch.device") -> dict[str
     ]
     return {
         "schema": 1,
-        "lesson": script.stem,
-        "title": card["title"],
+        "lesson": name_of(config, script),
+        "title": ": ".join(filter(None, (card["title"], config.part))),
         "question": card["question"],
         "scale": config.scale,
         "seed": config.seed,
         "seeds": config.seeds,
-        "command": " ".join(["python", shown, "--scale", config.scale, *changed]),
+        "command": " ".join(["python", shown, *config.words, "--scale", config.scale, *changed]),
         "config": {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()},
         "commit": _commit(),
         "device": str(device),

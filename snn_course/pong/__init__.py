@@ -1,0 +1,1 @@
+"""The parts of the Pong capstone: emulator, network, learners, spikes, perception, benchmark."""

@@ -1,0 +1,144 @@
+"""Atari Pong, and what an agent sees of it.
+
+Pictures come as the Atari literature has them (Mnih et al. 2015; Machado et al. 2018): every fourth frame,
+the maximum of the last two, grey, 84x84, the latest four stacked; with probability 0.25 the last action is
+repeated instead of the new one ("sticky"). Two emulators give the same pictures: Gymnasium's wrappers, one
+game at a time, in which every agent is judged; and ale-py's vector of games in C++, twice as fast, for
+training.
+
+What the network gets is smaller, and made for the chip (``levels``): the court without score and walls, which
+say nothing about the ball and would send events in every frame, at half the resolution, in 4 bits.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from snn_course import UsageError
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+ACTIONS = np.array([0, 2, 3])
+"""ALE's numbers for stay, up and down. Pong's other three do the same with the fire button."""
+NAMES = ("stay", "up", "down")
+STICKY = 0.25
+STACK, SIDE = 4, 84
+COURT = slice(14, 76)
+"""Rows of the 84x84 picture between the walls."""
+SHAPE = (STACK, (COURT.stop - COURT.start) // 2, SIDE // 2)
+"""Shape of what the network sees, (frames, rows, columns); the latest frame is the last."""
+GREY, GREYS_A_LEVEL = 87, 4
+"""Grey of the empty court, and greys for one level: ball and paddles are up to 63 above the court."""
+
+Frames = npt.NDArray[np.uint8]
+Policy = Callable[[Frames], npt.NDArray[np.int64]]
+"""From frames [B, 4, 84, 84] to actions [B], 0 .. 2."""
+
+
+def levels(frames: Frames) -> torch.Tensor:
+    """Give frames [..., 84, 84] as the network sees them: uint8 [..., 31, 42], values 0 .. 15.
+
+    level = clip((mean of 2x2 pixels - 87) / 4, rounded, 0, 15), in integers: the mean is a sum of four.
+    """
+    court = frames[..., COURT, :].astype(np.int16)
+    upper, lower = court[..., ::2, :], court[..., 1::2, :]
+    four = (upper + lower)[..., ::2] + (upper + lower)[..., 1::2]
+    above = four - (4 * GREY - 2 * GREYS_A_LEVEL)  # half a level more, so that the floor below rounds
+    return torch.from_numpy((above // (4 * GREYS_A_LEVEL)).clip(0, 15).astype(np.uint8))
+
+
+def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> tuple[Any, Frames]:
+    """Start a vector of games for training; a finished one starts again in the same step.
+
+    Returns: ale-py's AtariVectorEnv, whose ``step`` takes ALE's actions [count]; frames [count, 4, 84, 84].
+    Raises: UsageError where ale-py or the ROM is missing.
+    """
+    _require_rom()
+    from ale_py.vector_env import AtariVectorEnv
+    from gymnasium.vector import AutoresetMode
+
+    env = AtariVectorEnv(
+        "pong",
+        count,
+        repeat_action_probability=sticky,
+        noop_max=noop_max,
+        use_fire_reset=False,
+        num_threads=1,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    frames, _ = env.reset(seed=seed)
+    return env, frames
+
+
+def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> Any:
+    """Make one game from Gymnasium's wrappers; observations are arrays [4, 84, 84].
+
+    Raises: UsageError where ale-py or the ROM is missing.
+    """
+    _require_rom()
+    import ale_py
+    import gymnasium
+    from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+
+    gymnasium.register_envs(ale_py)
+    game = gymnasium.make(
+        "ALE/Pong-v5",
+        frameskip=1,  # AtariPreprocessing skips the frames: both would skip 16
+        repeat_action_probability=sticky,
+        render_mode="rgb_array" if render else None,
+    )
+    seen = AtariPreprocessing(game, noop_max=noop_max, frame_skip=4, screen_size=SIDE)
+    return FrameStackObservation(seen, STACK, padding_type="zero")
+
+
+def play(policy: Policy, seeds: Sequence[int]) -> list[float]:
+    """Play one episode for each seed, side by side, through Gymnasium's wrappers.
+
+    The seed decides the number of idle steps at the start (0 to 30) and which actions stick.
+
+    Returns: the rewards, points won minus points lost, -21 .. 21.
+    """
+    games = [single() for _ in seeds]
+    frames = [game.reset(seed=seed)[0] for game, seed in zip(games, seeds, strict=True)]
+    rewards, running = [0.0] * len(games), list(range(len(games)))
+    while running:
+        chosen = ACTIONS[policy(np.stack([frames[i] for i in running]))]
+        still = []
+        for i, action in zip(running, chosen, strict=True):
+            frames[i], reward, ended, cut, _ = games[i].step(int(action))
+            rewards[i] += reward
+            still += [] if ended or cut else [i]
+        running = still
+    return rewards
+
+
+def difference(decisions: int, seed: int) -> float:
+    """Give the largest difference of frames and rewards between both emulators, for the same actions.
+
+    Sticky actions and idle steps at the start are off: each emulator draws its own.
+    """
+    rng = np.random.default_rng(seed)
+    (env, frames), game = many(1, seed, sticky=0.0, noop_max=0), single(sticky=0.0, noop_max=0)
+    found = [np.abs(frames[0].astype(int) - game.reset(seed=seed)[0]).max()]
+    for action in ACTIONS[rng.integers(len(ACTIONS), size=decisions)]:
+        frames, points, *_ = env.step(np.array([action]))
+        picture, point, ended, cut, _ = game.step(int(action))
+        found += [np.abs(frames[0].astype(int) - picture).max(), abs(points[0] - point)]
+        if ended or cut:
+            break
+    env.close()
+    game.close()
+    return float(max(found))
+
+
+def _require_rom() -> None:
+    """Raise UsageError, with the remedy, unless Pong can be played."""
+    try:
+        from ale_py import roms
+
+        found = roms.get_rom_path("pong")
+    except ImportError:
+        raise UsageError("ale-py is not installed: 'python course.py env' mends it.") from None
+    if found is None or not found.is_file():
+        raise UsageError("Pong's ROM is missing: reinstall it with 'pip install --force-reinstall ale-py'.")

@@ -1,0 +1,46 @@
+"""The agent's network: one chip-shaped Q-network for all executions.
+
+    levels 0..15 [4, 31, 42] -> conv 16 -> conv 32 -> conv 32 (3x3, stride 2) -> dense 128 -> Q of 3 actions
+
+It is a ``QuantNet`` of the Akida bridge: float weights and a ReLU that is clipped at 6 while it learns to
+play, then the integers of the AKD1000. There are no norms: what is trained is what the chip computes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from snn_course.akida_bridge import Conv, Dense, InputData, QuantNet
+from snn_course.pong.emulator import SHAPE
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+GAMMA = 0.99
+"""Discount of future reward for each decision (15 a second)."""
+
+
+def q_network(bits: int = 4, weight_bits: int | None = None, channels: int = SHAPE[0]) -> QuantNet:
+    """Build the untrained network.
+
+    Args:
+        bits: of activations, 4 or 2; they count once ``calibrate`` was called.
+        weight_bits: of weights; None: as many.
+        channels: pictures in a stack, or event counts.
+    """
+    wide = weight_bits or bits
+    convs = [Conv(filters, stride=2, weight_bits=wide, act_bits=bits) for filters in (16, 32, 32)]
+    head = [Dense(128, weight_bits=wide, act_bits=bits), Dense(3, weight_bits=wide, act_bits=None)]
+    return QuantNet([InputData(4), *convs, *head], (channels, *SHAPE[1:]), batch_norm=False)
+
+
+@torch.no_grad()
+def greedy(net: Any, x: torch.Tensor) -> npt.NDArray[np.int64]:
+    """Give the actions [B] with the highest Q for inputs [B, C, H, W]."""
+    return net(x).argmax(1).cpu().numpy()
+
+
+def mean_and_error(rewards: Sequence[float]) -> tuple[float, float]:
+    """Give mean and standard error of the mean of some episodes' rewards."""
+    values = np.asarray(rewards, float)
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0

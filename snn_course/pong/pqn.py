@@ -1,0 +1,175 @@
+"""PQN: Q-learning without a replay buffer, from many games at once (Gallici et al. 2025, algorithm 1).
+
+32 games play 32 steps with the present network. Each decision's target is its lambda-return: the rewards that
+came, and ever less of the Q that the network expects further on,
+
+    G[t] = r[t] + gamma (1 - d[t]) ((1 - lambda) max Q(s[t+1]) + lambda G[t+1]),
+
+and the network is trained on these 1,024 decisions, twice over; then they are thrown away. Where a DQN keeps
+100,000 pictures and a second, older network, there is nothing here but the games. A point ends the return
+(d = 1): what follows is a new rally. The learning rate falls to 0 to the end, which is worth about 4 points.
+"""
+
+import time
+from dataclasses import dataclass
+
+from snn_course.pong.emulator import ACTIONS, levels, many
+from snn_course.pong.network import GAMMA
+from snn_course.run import Run
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+ROUND = 128
+"""Updates between two stored states. Each round starts new games: so a resumed run equals an unbroken one."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn."""
+
+    steps: int = 6_000_000
+    """Decisions in all; each is 4 frames."""
+    games: int = 32
+    """Games side by side."""
+    horizon: int = 32
+    """Decisions of each game between two updates."""
+    batch: int = 128
+    """Decisions of a training step."""
+    epochs: int = 2
+    """Passes over the decisions of an update."""
+    rate: float = 5e-4
+    """Learning rate of RAdam at the start; it falls linearly to 0."""
+    trace: float = 0.8
+    """lambda: 0 looks one step ahead, 1 waits for the point."""
+    explore: int = 200_000
+    """Decisions in which the share of random ones falls from ``first`` to ``last``."""
+    first: float = 1.0
+    """Share of random decisions at the start."""
+    last: float = 0.005
+    """Share of random decisions in the end."""
+
+
+History = list[dict[str, float]]
+
+
+def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
+    """Train ``net`` to play, or go on where a killed run of this ``name`` stopped.
+
+    Args:
+        run: keeps the state of each round, shows the progress, gives the seed.
+        name: of the kept state.
+        net: from levels [B, 4, 31, 42] to Q [B, 3].
+        recipe: how to learn.
+
+    Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in it
+    and their number, the loss and the mean Q.
+    """
+    optimizer = torch.optim.RAdam(net.parameters(), lr=recipe.rate)
+    state = run.load(name) or {"history": []}
+    history: History = state["history"]
+    if history:
+        net.load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+    updates = max(1, recipe.steps // (recipe.games * recipe.horizon))
+    for first in range(len(history) * ROUND, updates, ROUND):
+        begun = time.process_time()
+        told = _round(run, name, net, optimizer, recipe, range(first, min(first + ROUND, updates)))
+        told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
+        history.append(told)
+        run.save(name, {"history": history, "net": net.state_dict(), "optimizer": optimizer.state_dict()})
+        run.console.print(
+            f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
+            f"reward {told['reward']:.1f} over {told['episodes']:.0f} episodes"
+        )
+    return history
+
+
+def _round(
+    run: Run, name: str, net: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, updates: range
+) -> dict[str, float]:
+    """Start new games, and play and train for some updates."""
+    env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + updates.start)
+    score, ended = np.zeros(recipe.games), list[float]()
+    losses, values = list[float](), list[float]()
+    for update in run.progress(updates, name):
+        done = update * recipe.games * recipe.horizon
+        optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
+        random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
+        memory = _play(env, frames, net, recipe.horizon, random)
+        frames = memory.frames
+        for reward, over in zip(memory.reward.numpy(), memory.over, strict=True):
+            score += reward
+            ended += [float(s) for s in score[over]]
+            score[over] = 0
+        target = returns(memory.q, memory.reward, recipe.trace)
+        losses.append(_train(net, optimizer, recipe, memory, target))
+        values.append(float(memory.q.max(-1).values.mean()))
+    env.close()
+    return {
+        "steps": float((updates.stop) * recipe.games * recipe.horizon),
+        "reward": float(np.mean(ended)) if ended else -21.0,
+        "episodes": float(len(ended)),
+        "loss": float(np.mean(losses)),
+        "q": float(np.mean(values)),
+    }
+
+
+@dataclass
+class Memory:
+    """What some games have seen and done: [horizon, games, ...]; q has one entry more, of the last frames."""
+
+    seen: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    q: torch.Tensor
+    over: list[np.ndarray]
+    frames: np.ndarray
+
+
+@torch.no_grad()
+def _play(env: object, frames: np.ndarray, net: nn.Module, horizon: int, random: float) -> Memory:
+    """Let the present network play, with some random decisions."""
+    seen, action, reward, q, over = [], [], [], [], []
+    for _ in range(horizon):
+        seen.append(levels(frames))
+        q.append(net(seen[-1]))
+        other = torch.randint(len(ACTIONS), (len(frames),))
+        action.append(torch.where(torch.rand(len(frames)) < random, other, q[-1].argmax(1)))
+        frames, points, ended, cut, _ = env.step(ACTIONS[action[-1].numpy()])  # type: ignore[attr-defined]
+        reward.append(torch.from_numpy(points).float())
+        over.append(ended | cut)
+    q.append(net(levels(frames)))
+    stack = torch.stack
+    return Memory(stack(seen), stack(action), stack(reward), stack(q), over, frames)
+
+
+def returns(q: torch.Tensor, reward: torch.Tensor, trace: float) -> torch.Tensor:
+    """Give the lambda-returns G [T, B] of q [T + 1, B, actions] and rewards [T, B]; a point ends a return."""
+    best = q.max(-1).values  # [T + 1, B]
+    found, ahead = [], best[-1]
+    for r, following in zip(reward.flip(0), best[1:].flip(0), strict=True):
+        goes_on = (r == 0).float()
+        ahead = r + GAMMA * goes_on * ((1 - trace) * following + trace * ahead)
+        found.append(ahead)
+    return torch.stack(found[::-1])
+
+
+def _train(
+    net: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, memory: Memory, target: torch.Tensor
+) -> float:
+    """Train on the decisions of one update. Returns: the mean loss."""
+    seen, action, target = memory.seen.flatten(0, 1), memory.action.flatten(), target.flatten()
+    losses = []
+    for _ in range(recipe.epochs):
+        for rows in torch.randperm(len(target)).split(recipe.batch):
+            q = net(seen[rows]).gather(1, action[rows, None])[:, 0]
+            loss = mse_loss(q, target[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 10.0)
+            optimizer.step()
+            losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
