@@ -4,35 +4,88 @@ Question: How well does a spiking agent play Pong on a neuromorphic chip, and wh
 Reading:  Gallici et al. (2025), PQN; Mnih et al. (2015), DQN; your journal of lessons 10, 14, 16 and 19.
 Run:      python capstone_pong.py
 Expect:   not measured yet.
+
+Without a step, the agent that comes with the course plays 30 episodes on each execution that this machine
+has, and nothing is trained. The steps that made it, each resumable, in this order:
+
+  train       a conventional Q-network learns to play (--learner pqn, or dqn); the better one teaches
+  convert     the teacher becomes spikes: at once, and after some training with levels
+  spike       a spiking network learns with surrogate gradients: from the teacher (DAgger), and by itself
+  perceive    the same agent sees the events of an event camera instead of grey pictures
+  quantise    4-bit and 2-bit weights and activations, for the chip
+  sparsify    fewer spikes, for as little reward as possible
+  benchmark   reward, operations, latency and energy, on every execution (this is the default)
+  watch       a clip of a rally, with each layer's activity beside the screen
+
+An agent is one network: three convolutions and two dense layers that fit the AKD1000. Its activations are
+clipped and floored to 15 levels. So it is an ANN with 4-bit activations; it is a spiking network of IF
+neurons that count to 15; and it is what the chip computes: one network, three executions.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from snn_course import figures, lesson
-from snn_course.pong import checkpoints, emulator, network, pqn
+from snn_course import akida_bridge as ab
+from snn_course import conversion, figures, lesson
+from snn_course.pong import (
+    agents,
+    checkpoints,
+    compare,
+    dqn,
+    emulator,
+    imitate,
+    network,
+    pqn,
+)
+from snn_course.pong import perception as dvs
+from snn_course.pong.spikes import FloatQ, IfNet, LevelNet
 
+import numpy as np
+import torch
 from torch import nn
 from tyro.conf import Positional
 
 # ====================================================================== settings
+
+Step = Literal["train", "convert", "spike", "perceive", "quantise", "sparsify", "benchmark", "watch"]
 
 
 @dataclass(frozen=True)
 class Config(lesson.Config):
     """Settings of the capstone."""
 
-    step: Positional[Literal["train"]] = "train"
+    step: Positional[Step] = "train"
     """What to do."""
 
     learner: Literal["pqn", "dqn"] = "pqn"
-    """Of step train: without a replay buffer, from many games at once; or with one (see snn_course/pong)."""
+    """Of train: from many games at once, without a replay buffer; or the classic way, with one."""
 
     decisions: Annotated[int, lesson.Range(2_000, 100_000_000)] = 5_000_000
-    """Decisions (of 4 frames each) to learn from in step train."""
+    """Of train: decisions (4 frames each) to learn from."""
+
+    imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 200_000
+    """Of convert, spike, perceive, quantise, sparsify: decisions of each student under the teacher's eye."""
+
+    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 300_000
+    """Of spike: decisions of the spiking network that learns by itself."""
 
     episodes: Annotated[int, lesson.Range(1, 1000)] = 30
     """Episodes by which an agent is judged."""
+
+    pictures: Annotated[int, lesson.Range(100, 1_000_000)] = 10_000
+    """Decisions on which two executions are compared."""
+
+    timed: Annotated[int, lesson.Range(10, 100_000)] = 500
+    """Decisions of a live game that are timed."""
+
+    clip: Literal["gif", "mp4"] = "gif"
+    """Of watch: kind of file."""
+
+    @property
+    def part(self) -> str:
+        """The step, and the learner where there are two; the benchmark is the script itself."""
+        return {"train": "" if self.learner == "pqn" else "train_dqn"}.get(self.step, self.step)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -41,10 +94,56 @@ class Config(lesson.Config):
 
 
 SCALES: lesson.Scales = {
-    "quick": {"decisions": 10_000, "episodes": 1},
+    "quick": {
+        "decisions": 10_000,
+        "imitated": 2_048,
+        "alone": 1_024,
+        "episodes": 1,
+        "pictures": 300,
+        "timed": 50,
+    },
     "cpu": {},
-    "gpu": {"decisions": 20_000_000},
+    "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
+TIMES = (2, 4, 8, 15, 30)
+STRENGTHS = (0.03, 0.1, 0.3, 1.0)  # of the price of a thousand spikes a decision
+SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
+
+# ====================================================================== what all steps share
+
+
+def judge(config: Config, policy: emulator.Policy, episodes: int = 0) -> list[float]:
+    """Give the rewards of an agent's episodes."""
+    seeds = range(SEEDS, SEEDS + (episodes or config.episodes))
+    return [played.reward for played in emulator.play(policy, seeds)]
+
+
+def reward(run: lesson.Run, name: str, rewards: list[float], **bounds: Any) -> float:
+    """Record the mean reward of some episodes with its standard error. Returns: the mean."""
+    mean, error = compare.mean_and_error(rewards)
+    run.measure(f"{name}: reward", mean, note=f"{len(rewards)} episodes, +- {error:.2f}", **bounds)
+    return mean
+
+
+def seen_by(config: Config, run: lesson.Run, agent: agents.Agent) -> emulator.Frames:
+    """Give pictures of games that an agent plays, to compare executions on."""
+    return emulator.pictures(agent.policy, config.pictures, seed=SEEDS + run.seed)
+
+
+def student(config: Config, run: lesson.Run, name: str, net: nn.Module, **options: Any) -> pqn.History:
+    """Let a network learn from the teacher."""
+    teacher = agents.teacher(config.scale)
+    recipe = imitate.Recipe(decisions=config.imitated)
+    return imitate.imitate(run, name, net, teacher.net, recipe, **options)
+
+
+def keep(config: Config, run: lesson.Run, name: str, net: nn.Module, curve: pqn.History) -> list[float]:
+    """Judge an agent and keep it. Returns: its rewards."""
+    see = dvs.events if name == "events" else emulator.levels
+    rewards = judge(config, agents.policy(net, see))
+    checkpoints.keep(run, name, net, {"rewards": rewards, "curve": curve})
+    return rewards
+
 
 # ====================================================================== train
 
@@ -55,35 +154,290 @@ def train(config: Config, run: lesson.Run) -> None:
     net = network.q_network()
     for layer in net.parts[:-1]:  # the pictures are nearly empty: PyTorch's own start would let them fade
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
-    rewards = judge(config, lambda frames: network.greedy(net, emulator.levels(frames)))
-    mean, error = network.mean_and_error(rewards)
-    run.measure("reward", mean, at_least={"cpu": 20.0}, headline=True, note=f"{len(rewards)} episodes")
-    run.measure("standard error of the reward", error)
+    if config.learner == "pqn":
+        history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
+    else:
+        history = dqn.learn(run, "dqn", net, dqn.Recipe(steps=config.decisions))
+    rewards = keep(config, run, config.learner, net, history)
+    goal = {"cpu": 20.0} if config.learner == "pqn" else None
+    reward(run, config.learner, rewards, at_least=goal, headline=True)
+    run.measure("best episode", max(rewards))
     run.measure("decisions", history[-1]["steps"])
     run.measure("training", history[-1]["seconds"] / 60, "CPU min", at_most={"cpu": 180})
-    checkpoints.keep(run, config.learner, net, {"rewards": rewards, "curve": history})
-    draw_curves(run, {config.learner: history})
-
-
-def judge(config: Config, policy: emulator.Policy) -> list[float]:
-    """Give the rewards of an agent's episodes; the seeds are those of no training."""
-    return emulator.play(policy, range(10_000, 10_000 + config.episodes))
+    curves: dict[str, pqn.History] = {config.learner: history}
+    for name in agents.TEACHERS:
+        try:
+            curves.setdefault(name, checkpoints.card(checkpoints.find(name, config.scale))["curve"])
+        except lesson.UsageError:
+            continue  # the other learner was not run
+    draw_curves(run, curves)
 
 
 def draw_curves(run: lesson.Run, curves: dict[str, pqn.History]) -> None:
-    """Draw the learning curves."""
-    best = {name: max(told["reward"] for told in curve) for name, curve in curves.items()}
-    title = "Best round: " + ", ".join(f"{name.upper()} {reward:.1f}" for name, reward in best.items())
+    """Draw the learning curves against decisions and against time."""
+    ends = {name: np.mean([told["reward"] for told in curve[-3:]]) for name, curve in curves.items()}
+    title = "Reward while learning, at the end: " + ", ".join(f"{n.upper()} {r:.1f}" for n, r in ends.items())
     fig, axes = figures.new(title, columns=2, size=(7.5, 3.2), sharey=True)
     for name, curve in curves.items():
         rewards = [told["reward"] for told in curve]
         axes[0].plot([told["steps"] / 1e6 for told in curve], rewards, "o-", ms=3, label=name.upper())
         axes[1].plot([told["seconds"] / 60 for told in curve], rewards, "o-", ms=3, label=name.upper())
-    axes[0].set(xlabel="decisions, millions", ylabel="reward while learning", ylim=(-21.5, 21.5))
+    axes[0].set(xlabel="decisions, millions", ylabel="reward of an episode", ylim=(-21.5, 21.5))
     axes[1].set(xlabel="CPU time, minutes")
     figures.legend_outside(axes[1])
     run.figure(fig, "learning", title)
+
+
+# ====================================================================== convert
+
+
+def with_weights(teacher: nn.Module, x: torch.Tensor, share: float, num_steps: int = 1) -> FloatQ:
+    """Give the teacher's weights to a network whose thresholds leave out 1 - share of its activations."""
+    net = FloatQ(num_steps)
+    net.body.load_state_dict(teacher.state_dict())
+    conversion.balance(net, x[:500], share)
+    return net
+
+
+def as_spikes(net: FloatQ, num_steps: int, wait: int = 0) -> FloatQ:
+    """Run a network with IF neurons from here on."""
+    net.num_steps = num_steps
+    conversion.run_as(net, "spikes", wait=wait)
+    return net
+
+
+def convert(config: Config, run: lesson.Run) -> None:
+    """Turn the teacher into spikes: its weights as they are, and after training with levels."""
+    teacher = agents.teacher(config.scale)
+    x = emulator.levels(seen_by(config, run, teacher))
+    q = compare.answers(teacher.net, x)
+    rows = []
+    for share in (0.99, 0.999, 1.0):
+        net = with_weights(teacher.net, x, share)
+        same = [compare.hop(compare.answers(as_spikes(net, t), x), q)[0] for t in TIMES]
+        rows.append([f"{100 * share:g} % below threshold", *same])
+    run.table("No training: same actions as the teacher, %", ["", *(f"T {t}" for t in TIMES)], rows)
+    net = as_spikes(with_weights(teacher.net, x, 0.999), 15)
+    reward(run, "no training, T 15", judge(config, agents.policy(net)))
+    rows = [row_of_levels(config, run, teacher, x, levels) for levels in (4, 8, agents.LEVELS)]
+    columns = ["levels", "reward", "like teacher", "by layers", "free", "free: reward"]
+    run.table("Trained with levels; same actions, %; IF neurons with T = levels", columns, rows)
+    draw_conversion(run, rows)
+
+
+def row_of_levels(
+    config: Config, run: lesson.Run, teacher: agents.Agent, x: torch.Tensor, levels: int
+) -> list[Any]:
+    """Train with clipped and floored activations, then run the same weights with spikes."""
+    net = with_weights(teacher.net, x, 0.999)
+    conversion.run_as(net, "levels", levels=levels)
+    curve = student(config, run, f"levels{levels}", net)
+    if levels == agents.LEVELS:
+        rewards = keep(config, run, "levels", net, curve)
+        reward(run, "15 levels", rewards, headline=True)
+    else:
+        rewards = judge(config, agents.policy(net))
+    q, like = (compare.answers(part, x) for part in (net, teacher.net))
+    agreed = [compare.hop(compare.answers(as_spikes(net, levels, wait), x), q)[0] for wait in (levels - 1, 0)]
+    free = judge(config, agents.policy(net))
+    mean, mean_free = (compare.mean_and_error(found)[0] for found in (rewards, free))
+    run.proof(f"{levels} levels, T {levels}, layer by layer: other actions, %", 100 - agreed[0], at_most=0.1)
+    return [levels, mean, compare.hop(q, like)[0], *agreed, mean_free]
+
+
+def draw_conversion(run: lesson.Run, rows: list[list[Any]]) -> None:
+    """Draw reward against levels, as ANN and as free-running spikes."""
+    title = (
+        f"{rows[-1][0]} levels: {rows[-1][1]:.1f} points as an ANN, {rows[-1][5]:.1f} as free-running spikes"
+    )
+    fig, (ax,) = figures.new(title, size=(6.5, 3.4))
+    levels = [row[0] for row in rows]
+    ax.plot(levels, [row[1] for row in rows], "o-", label="ANN with levels,\nand spikes layer by layer")
+    ax.plot(levels, [row[5] for row in rows], "s--", label="free-running spikes")
+    ax.set(xlabel="levels of an activation, and T", ylabel="reward of an episode", xticks=levels)
+    figures.legend_outside(ax)
+    run.figure(fig, "conversion", title)
+
+
+# ====================================================================== spike
+
+
+def spike(config: Config, run: lesson.Run) -> None:
+    """Train spiking networks with surrogate gradients: one from the teacher, one by itself."""
+    teacher = agents.teacher(config.scale)
+    frames = seen_by(config, run, teacher)
+    x = emulator.levels(frames)
+    net = as_spikes(with_weights(teacher.net, x, 0.99), agents.STEPS)
+    before = judge(config, agents.policy(net))
+    curve = student(config, run, "clone", net)
+    rewards = keep(config, run, "clone", net, curve)
+    steps = agents.STEPS
+    reward(run, f"T {steps}, converted", before)
+    goal = {"cpu": 15.0}
+    reward(run, f"T {steps}, learnt from the teacher", rewards, at_least=goal, headline=True)
+    same, error = compare.hop(compare.answers(net, x), compare.answers(teacher.net, x))
+    run.measure("same actions as the teacher", same, "%")
+    run.measure("error of Q", error)
+    alone = FloatQ(steps)
+    for layer in alone.body.parts[:-1]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    conversion.balance(alone, x[:500], 0.99)  # else most neurons would be silent, and learn nothing
+    conversion.run_as(alone, "spikes")
+    recipe = pqn.Recipe(steps=config.alone, explore=min(100_000, config.alone // 2))
+    history = pqn.learn(run, "direct", alone, recipe)
+    reward(run, f"T {steps}, learnt by itself", keep(config, run, "direct", alone, history))
+    run.measure("decisions by itself", history[-1]["steps"])
+    draw_curves(run, {"clone": curve, "direct": history})
+
+
+# ====================================================================== perceive
+
+
+def perceive(config: Config, run: lesson.Run) -> None:
+    """Let one student see pictures, one the events of an event camera; all else is equal."""
+    teacher = agents.teacher(config.scale)
+    frames = seen_by(config, run, teacher)
+    rows = []
+    for name, see in {"pictures": emulator.levels, "events": dvs.events}.items():
+        x = see(frames)
+        net = network.q_network(channels=x.shape[1])
+        own, theirs = net.state_dict(), teacher.net.state_dict()
+        kept = {key: value for key, value in theirs.items() if not key.startswith("layers.0.")}
+        net.load_state_dict(own | kept)  # the first layer is new to both
+        nn.init.kaiming_normal_(net.parts[0].weight, nonlinearity="relu")
+        curve = student(config, run, name, net, see=see)
+        rewards = keep(config, run, name, net, curve)
+        mean = reward(run, name, rewards, headline=name == "events")
+        same, _ = compare.hop(compare.answers(net, x), compare.answers(teacher.net, emulator.levels(frames)))
+        active = (x > 0).sum((1, 2, 3)).double().mean().item()
+        rows.append([name, mean, same, active, 100 * active / x[0].numel()])
+    columns = ["seen", "reward", "like teacher, %", "values not 0", "of all, %"]
+    run.table("Two ways of seeing, the same budget", columns, rows)
+    draw_views(run, frames, rows)
+
+
+def draw_views(run: lesson.Run, frames: emulator.Frames, rows: list[list[Any]]) -> None:
+    """Draw one moment as both networks see it."""
+    title = f"Pictures earn {rows[0][1]:.1f} points, events {rows[1][1]:.1f}"
+    moving = int(dvs.events(frames)[:, -2:].flatten(1).sum(1).clamp(max=200).argmax())
+    fig, axes = figures.new(title, columns=2, size=(7.5, 3.4))
+    axes[0].imshow(emulator.levels(frames[moving : moving + 1])[0, -1], vmin=0, vmax=15)
+    seen = dvs.events(frames[moving : moving + 1])[0, -2:].float()
+    limit = float(seen.max())
+    shown = axes[1].imshow(seen[0] - seen[1], cmap="coolwarm", vmin=-limit, vmax=limit)
+    for ax, name in zip(axes, ("latest picture, levels", "latest pair's events, ON minus OFF"), strict=True):
+        ax.set(title=name, xlabel="column", ylabel="row")
+        ax.grid(visible=False)
+    fig.colorbar(shown, ax=axes[1], shrink=0.7, label="events")
+    run.figure(fig, "views", title)
+
+
+# ====================================================================== quantise
+
+
+def quantise(config: Config, run: lesson.Run) -> None:
+    """Train with the chip's integers, at 4 and at 2 bits, and write the chip's files."""
+    teacher = agents.teacher(config.scale)
+    known = judge(config, teacher.policy)
+    plain = reward(run, "teacher, float", known)
+    x = emulator.levels(seen_by(config, run, teacher))
+    q, rows, curves = compare.answers(teacher.net, x), [], {}
+    for name, bits in {"four": 4, "two": 2}.items():
+        net = network.q_network(bits)
+        net.load_state_dict(teacher.net.state_dict())
+        net.calibrate(x[:500])
+        before, _ = compare.hop(compare.answers(net, x), q)
+        curves[f"{bits} bits"] = student(config, run, name, net)
+        rewards = keep(config, run, name, net, curves[f"{bits} bits"])
+        low = {"cpu": plain - 1 if bits == 4 else 17.0}
+        reward(run, f"{bits} bits", rewards, at_least=low, headline=bits == 4)
+        rows.append([f"{bits} bits", before, *compare.hop(compare.answers(net, x), q)])
+        on_chip(run, name, net, x)
+    columns = ["", "before training", "after", "error of Q"]
+    run.table("Same actions as the float teacher, %", columns, rows)
+    draw_curves(run, curves)
+
+
+def on_chip(run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor) -> None:
+    """Prove that chip, levels and spikes agree; map the network, and write the chip's file."""
+    integers = net.to_integers()
+    levels, steps = LevelNet(integers), 2 ** (integers.layers[0].spec.act_bits or 0) - 1
+    q = compare.answers(levels, x)
+    error = (q - integers.logits(x[:500])[: len(q)]).abs().max() if len(x) <= 500 else 0.0
+    run.proof(f"{name}: levels unlike the chip's integers", float(error), at_most=0)
+    by_layers = compare.answers(IfNet(integers, steps, wait=None, dtype=torch.float64), x)
+    run.proof(f"{name}: spikes layer by layer, other actions, %", 100 - compare.hop(by_layers, q)[0], 0)
+    if ab.backend() == "absent":
+        return
+    model = ab.to_akida(net)
+    run.proof(f"{name}: Akida's Q - own", (ab.predict(model, x) - q).abs().max().item(), 0)
+    run.measure(f"{name}: passes over the mesh", ab.map_model(model).passes, at_most=1)
+    ab.save(model, run.folder / f"{name}.fbz")
+
+
+# ====================================================================== sparsify
+
+
+def sparsify(config: Config, run: lesson.Run) -> None:
+    """Teach the 4-bit agent to play with fewer spikes; find the front, and the cheapest good one."""
+    start = agents.load("four", config.scale)
+    x = emulator.levels(seen_by(config, run, start))
+    points = []
+    for strength in (0.0, *STRENGTHS):
+        net = agents.build("four")
+        net.load_state_dict(start.net.state_dict())
+        assert isinstance(net, ab.QuantNet)
+        told = list[torch.Tensor]()
+        hooks = [part.register_forward_hook(partial(listen, told)) for part in net.parts[:-1]]
+        curve: pqn.History = []
+        if strength:
+            curve = student(config, run, f"sparse{strength:g}", net, penalty=partial(price, told, strength))
+        for hook in hooks:
+            hook.remove()
+        found = compare.events(LevelNet(net.to_integers()), x)
+        rewards = judge(config, agents.policy(LevelNet(net.to_integers())))
+        mean, error = compare.mean_and_error(rewards)
+        spikes, events = sum(layer[1] for layer in found), sum(layer[0] for layer in found)
+        points.append((net, strength, mean, error, spikes, events, rewards, curve))
+        run.console.print(f"  strength {strength:g}: reward {mean:.2f} +- {error:.2f}, {spikes:.0f} spikes")
+    rows = [list(point[1:6]) for point in points]
+    run.table(
+        "Spikes (T = 15) and events of a decision", ["strength", "reward", "error", "spikes", "events"], rows
+    )
+    plain = points[0]
+    good = [point for point in points if point[2] >= plain[2] - 1]
+    best = min(good, key=lambda point: point[4])
+    run.measure("fewer spikes", plain[4] / best[4], "x", at_least={"cpu": 5.0}, headline=True)
+    run.measure("reward lost", plain[2] - best[2], at_most={"cpu": 1.0})
+    run.measure("reward", best[2])
+    checkpoints.keep(run, "sparse", best[0], {"rewards": best[6], "curve": best[7], "strength": best[1]})
+    on_chip(run, "sparse", best[0], x)
+    draw_front(run, points, best)
+
+
+def listen(told: list[torch.Tensor], _layer: nn.Module, _given: Any, out: Any) -> None:
+    """Note the levels that leave a layer."""
+    told.append(out[0])
+
+
+def price(told: list[torch.Tensor], strength: float) -> torch.Tensor:
+    """Give the loss of the levels that left the layers since the last call: thousands a decision."""
+    spikes = torch.stack([out.sum() / len(out) for out in told]).sum() / 1000
+    told.clear()
+    return strength * spikes
+
+
+def draw_front(run: lesson.Run, points: list[Any], best: Any) -> None:
+    """Draw reward against spikes."""
+    title = f"{points[0][4] / best[4]:.1f} times fewer spikes cost {points[0][2] - best[2]:.1f} points"
+    fig, (ax,) = figures.new(title, size=(6.5, 3.6))
+    x, y, error = ([point[i] for point in points] for i in (4, 2, 3))
+    ax.errorbar(x, y, error, fmt="o", capsize=3, label="agents, standard error")
+    ax.plot(best[4], best[2], "o", ms=14, mfc="none", color="black", label="kept: cheapest within a point")
+    ax.axhline(points[0][2] - 1, color=figures.GREY, ls=":", label="1 point lost")
+    ax.set(xscale="log", xlabel="spikes of a decision (T = 15)", ylabel="reward of an episode")
+    figures.legend_outside(ax)
+    run.figure(fig, "pareto", title)
 
 
 # ====================================================================== main
@@ -91,7 +445,15 @@ def draw_curves(run: lesson.Run, curves: dict[str, pqn.History]) -> None:
 
 def main(config: Config, run: lesson.Run) -> None:
     """Do the step that the command line names."""
-    {"train": train}[config.step](config, run)
+    steps = {
+        "train": train,
+        "convert": convert,
+        "spike": spike,
+        "perceive": perceive,
+        "quantise": quantise,
+        "sparsify": sparsify,
+    }
+    steps[config.step](config, run)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,9 @@ def card(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UsageError(f"{path.with_suffix('.json')} is missing or damaged.") from None
-    assert isinstance(found, dict)
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path.with_suffix('.json')} is missing or damaged.")
     return found
 
 
@@ -57,5 +58,5 @@ def load(net: torch.nn.Module, path: Path) -> None:
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = str(error).splitlines()[0][:100]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         raise UsageError(f"{path} is damaged, or of another network: {reason}") from None

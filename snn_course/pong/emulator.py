@@ -11,7 +11,7 @@ say nothing about the ball and would send events in every frame, at half the res
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from snn_course import UsageError
 
@@ -92,25 +92,44 @@ def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> 
     return FrameStackObservation(seen, STACK, padding_type="zero")
 
 
-def play(policy: Policy, seeds: Sequence[int]) -> list[float]:
+class Played(NamedTuple):
+    """One episode: its seed, the reward (points won minus points lost, -21 .. 21), decisions it took."""
+
+    seed: int
+    reward: float
+    decisions: int
+
+
+def play(policy: Policy, seeds: Sequence[int]) -> list[Played]:
     """Play one episode for each seed, side by side, through Gymnasium's wrappers.
 
     The seed decides the number of idle steps at the start (0 to 30) and which actions stick.
-
-    Returns: the rewards, points won minus points lost, -21 .. 21.
     """
     games = [single() for _ in seeds]
     frames = [game.reset(seed=seed)[0] for game, seed in zip(games, seeds, strict=True)]
-    rewards, running = [0.0] * len(games), list(range(len(games)))
+    played, running = [Played(seed, 0.0, 0) for seed in seeds], list(range(len(games)))
     while running:
         chosen = ACTIONS[policy(np.stack([frames[i] for i in running]))]
         still = []
         for i, action in zip(running, chosen, strict=True):
             frames[i], reward, ended, cut, _ = games[i].step(int(action))
-            rewards[i] += reward
+            played[i] = Played(played[i].seed, played[i].reward + float(reward), played[i].decisions + 1)
             still += [] if ended or cut else [i]
         running = still
-    return rewards
+    return played
+
+
+def pictures(policy: Policy, count: int, seed: int, games: int = 20) -> Frames:
+    """Let an agent play, one decision in twenty at random. Returns: what it saw, [count, 4, 84, 84]."""
+    rng = np.random.default_rng(seed)
+    env, frames = many(games, seed)
+    seen: list[Frames] = []
+    while games * len(seen) < count:
+        seen.append(frames.copy())
+        action = np.where(rng.random(games) < 0.05, rng.integers(len(ACTIONS), size=games), policy(frames))
+        frames, *_ = env.step(ACTIONS[action])
+    env.close()
+    return np.concatenate(seen)[:count]
 
 
 def difference(decisions: int, seed: int) -> float:
@@ -140,5 +159,7 @@ def _require_rom() -> None:
         found = roms.get_rom_path("pong")
     except ImportError:
         raise UsageError("ale-py is not installed: 'python course.py env' mends it.") from None
+    except OSError:  # a ROM that is missing, or has another digest
+        found = None
     if found is None or not found.is_file():
         raise UsageError("Pong's ROM is missing: reinstall it with 'pip install --force-reinstall ale-py'.")

@@ -6,7 +6,6 @@ It is a ``QuantNet`` of the Akida bridge: float weights and a ReLU that is clipp
 play, then the integers of the AKD1000. There are no norms: what is trained is what the chip computes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from snn_course.akida_bridge import Conv, Dense, InputData, QuantNet
@@ -38,9 +37,3 @@ def q_network(bits: int = 4, weight_bits: int | None = None, channels: int = SHA
 def greedy(net: Any, x: torch.Tensor) -> npt.NDArray[np.int64]:
     """Give the actions [B] with the highest Q for inputs [B, C, H, W]."""
     return net(x).argmax(1).cpu().numpy()
-
-
-def mean_and_error(rewards: Sequence[float]) -> tuple[float, float]:
-    """Give mean and standard error of the mean of some episodes' rewards."""
-    values = np.asarray(rewards, float)
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0

@@ -11,9 +11,11 @@ and the network is trained on these 1,024 decisions, twice over; then they are t
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from snn_course.pong.emulator import ACTIONS, levels, many
+from snn_course.pong.emulator import ACTIONS, Frames, levels, many
 from snn_course.pong.network import GAMMA
 from snn_course.run import Run
 
@@ -98,12 +100,9 @@ def _round(
         done = update * recipe.games * recipe.horizon
         optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
         random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
-        memory = _play(env, frames, net, recipe.horizon, random)
+        memory = play(env, frames, net, recipe.horizon, random)
         frames = memory.frames
-        for reward, over in zip(memory.reward.numpy(), memory.over, strict=True):
-            score += reward
-            ended += [float(s) for s in score[over]]
-            score[over] = 0
+        ended += finished(score, memory)
         target = returns(memory.q, memory.reward, recipe.trace)
         losses.append(_train(net, optimizer, recipe, memory, target))
         values.append(float(memory.q.max(-1).values.mean()))
@@ -126,24 +125,44 @@ class Memory:
     reward: torch.Tensor
     q: torch.Tensor
     over: list[np.ndarray]
-    frames: np.ndarray
+    frames: Frames
 
 
 @torch.no_grad()
-def _play(env: object, frames: np.ndarray, net: nn.Module, horizon: int, random: float) -> Memory:
-    """Let the present network play, with some random decisions."""
+def play(
+    env: Any,
+    frames: Frames,
+    net: nn.Module,
+    horizon: int,
+    random: float,
+    see: Callable[[Frames], torch.Tensor] = levels,
+) -> Memory:
+    """Let the present network play on from ``frames``, with a share of ``random`` decisions.
+
+    ``see`` turns frames [games, 4, 84, 84] into the network's input.
+    """
     seen, action, reward, q, over = [], [], [], [], []
     for _ in range(horizon):
-        seen.append(levels(frames))
+        seen.append(see(frames))
         q.append(net(seen[-1]))
         other = torch.randint(len(ACTIONS), (len(frames),))
         action.append(torch.where(torch.rand(len(frames)) < random, other, q[-1].argmax(1)))
-        frames, points, ended, cut, _ = env.step(ACTIONS[action[-1].numpy()])  # type: ignore[attr-defined]
+        frames, points, ended, cut, _ = env.step(ACTIONS[action[-1].numpy()])
         reward.append(torch.from_numpy(points).float())
         over.append(ended | cut)
-    q.append(net(levels(frames)))
+    q.append(net(see(frames)))
     stack = torch.stack
     return Memory(stack(seen), stack(action), stack(reward), stack(q), over, frames)
+
+
+def finished(score: np.ndarray, memory: Memory) -> list[float]:
+    """Add the points to each game's ``score`` [games], in place. Returns: those of the games that ended."""
+    ended = []
+    for reward, over in zip(memory.reward.numpy(), memory.over, strict=True):
+        score += reward
+        ended += [float(s) for s in score[over]]
+        score[over] = 0
+    return ended
 
 
 def returns(q: torch.Tensor, reward: torch.Tensor, trace: float) -> torch.Tensor:

@@ -1,0 +1,81 @@
+"""The agents of the capstone by name: how to build each one, and what it sees."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from snn_course import conversion
+from snn_course.akida_bridge import QuantNet
+from snn_course.pong import checkpoints, emulator, network, perception
+from snn_course.pong.spikes import FloatQ
+
+import torch
+from torch import nn
+
+TEACHERS = ("pqn", "dqn")
+LEVELS, STEPS = 15, 8
+"""Of the float network with levels (as 4 bits have), and of the one that learns with spikes."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained network, and from which file it came."""
+
+    name: str
+    net: nn.Module
+    path: Path
+    see: Callable[[emulator.Frames], torch.Tensor] = emulator.levels
+
+    @property
+    def policy(self) -> emulator.Policy:
+        """The best action of each decision."""
+        return policy(self.net, self.see)
+
+
+def policy(
+    net: nn.Module, see: Callable[[emulator.Frames], torch.Tensor] = emulator.levels
+) -> emulator.Policy:
+    """Play a network's best action, for what it sees of the frames."""
+    return lambda frames: network.greedy(net, see(frames))
+
+
+def build(name: str) -> nn.Module:
+    """Make the untrained network of an agent's name, in the mode in which its weights were kept."""
+    if name in TEACHERS:
+        return network.q_network()
+    if name in ("levels", "clone", "direct"):
+        net = FloatQ(STEPS)
+        conversion.run_as(net, "levels" if name == "levels" else "spikes", levels=LEVELS)
+        return net
+    if name == "events":
+        return network.q_network(channels=len(perception.CHANNELS))
+    return network.q_network(2 if name == "two" else 4)
+
+
+def load(name: str, scale: str) -> Agent:
+    """Load an agent: the learner's own of this scale, else the shipped one. Raises: UsageError."""
+    path = checkpoints.find(name, scale)
+    net = build(name)
+    checkpoints.load(net, path)
+    see = perception.events if name == "events" else emulator.levels
+    return Agent(name, net.eval().requires_grad_(requires_grad=False), path, see)
+
+
+def teacher(scale: str) -> Agent:
+    """Load the better of the two conventional players, by the rewards on their cards."""
+    found = []
+    for name in TEACHERS:
+        try:
+            path = checkpoints.find(name, scale)
+        except checkpoints.UsageError:
+            continue
+        rewards = checkpoints.card(path)["rewards"]
+        found.append((sum(rewards) / len(rewards), name))
+    return load(max(found)[1] if found else TEACHERS[0], scale)
+
+
+def chip(agent: Agent) -> QuantNet:
+    """Give an agent's network, which must be one of the chip's integers."""
+    assert isinstance(agent.net, QuantNet)
+    assert agent.net.quantised
+    return agent.net

@@ -1,0 +1,69 @@
+"""One network in several executions: which actions they share, how far their Q lie apart, what they cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snn_course.akida_bridge import IntNet
+from snn_course.operations import Operations, count
+from snn_course.pong.spikes import IfNet, LevelNet
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+BATCH = 500
+
+
+@torch.inference_mode()
+def answers(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Give Q [B, 3] of inputs [B, C, H, W], in batches."""
+    return torch.cat([net(part) for part in x.split(BATCH)])
+
+
+def hop(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float]:
+    """Compare the Q [B, 3] of two executions. Returns: same best action in %, mean |difference| of Q."""
+    same = 100 * (ours.argmax(1) == theirs.argmax(1)).double().mean().item()
+    return same, (ours - theirs).abs().mean().item()
+
+
+def spiking(net: IntNet, times: Sequence[int], wait: int | None = 0) -> dict[int, IfNet]:
+    """Give the network of integers as free-running IF neurons (or with ``wait``), for several T."""
+    return {steps: IfNet(net, steps, wait) for steps in times}
+
+
+@torch.inference_mode()
+def spikes(net: IfNet, x: torch.Tensor) -> list[float]:
+    """Count the spikes of each layer for a decision, for inputs [B, C, H, W]."""
+    totals = [torch.stack([s.sum() for s in net.outputs(part)[:-1]]) for part in x.split(BATCH)]
+    return (torch.stack(totals).double().sum(0) / len(x)).tolist()
+
+
+@torch.inference_mode()
+def events(net: LevelNet, x: torch.Tensor) -> list[tuple[float, float, float]]:
+    """Count for each layer but the last its events and levels a decision, and the share of silent neurons.
+
+    An event is a value other than 0, sent once with its 4 bits; spikes of T = 15 would be as many as levels.
+    """
+    found = []
+    for values in zip(*(net.outputs(part)[:-1] for part in x.split(BATCH)), strict=True):
+        layer = torch.cat(values).flatten(1)
+        sent = (layer > 0).double()
+        found.append((sent.sum(1).mean().item(), layer.double().sum(1).mean().item(), 1 - sent.mean().item()))
+    return found
+
+
+def operations(net: nn.Module, x: torch.Tensor) -> list[Operations]:
+    """Count the operations of each layer for a decision, over inputs [B, C, H, W]."""
+    return count(net, x, len(x))
+
+
+def mean_and_error(values: npt.ArrayLike) -> tuple[float, float]:
+    """Give mean and standard error of the mean."""
+    array = np.asarray(values, float)
+    return float(array.mean()), float(array.std(ddof=1) / len(array) ** 0.5) if len(array) > 1 else 0.0
+
+
+def table_of(times: Mapping[int, IfNet], x: torch.Tensor, q: torch.Tensor) -> list[list[Any]]:
+    """Give a row for each T: same actions as the levels' Q in %, Q error, spikes a decision."""
+    return [[steps, *hop(answers(net, x), q), sum(spikes(net, x[:1000]))] for steps, net in times.items()]

@@ -1,0 +1,271 @@
+"""DQN: Q-learning from a replay of old decisions (Mnih et al. 2015), with two later improvements.
+
+16 games play side by side. After each of their steps the network trains on 128 decisions, drawn from the last
+100,000. A decision's target is what the next n = 3 rewards bring, and then the Q that is expected,
+
+    G = r[t] + gamma r[t+1] + ... + gamma^n Q'(s[t+n], argmax Q(s[t+n])).
+
+The present network Q chooses the action, and an older copy Q' says its worth: what both overrate is rare
+(double Q-learning, van Hasselt et al. 2016). Three rewards bring the news of a point three decisions back at
+once (Hessel et al. 2018). A point ends the sum, as in PQN: what follows is a new rally.
+
+The replay has one picture for each decision, of 1,302 bytes, and puts the four of a stack together when they
+are drawn: 130 MB, not 521. It belongs to the kept state, so a resumed run draws what an unbroken one does.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from snn_course.pong.emulator import ACTIONS, SHAPE, levels, many
+from snn_course.pong.network import GAMMA
+from snn_course.pong.pqn import History
+from snn_course.run import Run
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import smooth_l1_loss
+
+ROUND = 4096
+"""Steps of all games between two stored states. Each round starts new games, as in PQN."""
+BACK = SHAPE[0] - 1
+"""Pictures in a stack before the newest."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn."""
+
+    steps: int = 1_000_000
+    """Decisions in all; each is 4 frames."""
+    games: int = 16
+    """Games side by side."""
+    trainings: int = 1
+    """Training steps for each step of all games."""
+    batch: int = 128
+    """Decisions of a training step."""
+    rate: float = 5e-4
+    """Learning rate of Adam at the start; it falls linearly to 0."""
+    ahead: int = 3
+    """n: rewards in a target before Q takes over."""
+    capacity: int = 100_000
+    """Decisions in the replay."""
+    start: int = 5_000
+    """Decisions before the first training step."""
+    copy: int = 500
+    """Training steps for which the older network stays the same."""
+    explore: int = 100_000
+    """Decisions in which the share of random ones falls from ``first`` to ``last``."""
+    first: float = 1.0
+    """Share of random decisions at the start."""
+    last: float = 0.01
+    """Share of random decisions in the end."""
+
+
+def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
+    """Train ``net`` to play, or go on where a killed run of this ``name`` stopped.
+
+    Args:
+        run: keeps the state of each round, shows the progress, gives the seed.
+        name: of the kept state.
+        net: from levels [B, 4, 31, 42] to Q [B, 3].
+        recipe: how to learn.
+
+    Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in it
+    and their number, the loss (0 before the first training step) and the mean Q.
+    """
+    learner = Learner(net, recipe)
+    state = run.load(name) or {"history": []}
+    history: History = state["history"]
+    if history:
+        learner.restore(state)
+    steps = max(1, recipe.steps // recipe.games)
+    for first in range(len(history) * ROUND, steps, ROUND):
+        begun = time.process_time()
+        told = _round(run, name, learner, range(first, min(first + ROUND, steps)))
+        told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
+        history.append(told)
+        run.save(name, {"history": history} | learner.state())
+        run.console.print(
+            f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
+            f"reward {told['reward']:.1f} over {told['episodes']:.0f} episodes"
+        )
+    return history
+
+
+class Replay:
+    """The latest decisions of some games, in a ring: step s of all games lies in row s mod rows.
+
+    Args:
+        rows: steps that it holds.
+        games: games side by side.
+    """
+
+    def __init__(self, rows: int, games: int) -> None:
+        self.steps = 0
+        self.pictures = torch.zeros(rows, games, *SHAPE[1:], dtype=torch.uint8)
+        self.action = torch.zeros(rows, games, dtype=torch.int64)
+        self.reward = torch.zeros(rows, games)
+        self.age = torch.zeros(rows, games, dtype=torch.uint8)
+        self.new_games()
+
+    def new_games(self) -> None:
+        """Say that the next pictures are the first of their games."""
+        self._next_age = torch.zeros(self.age.shape[1], dtype=torch.uint8)
+
+    def add(
+        self, picture: torch.Tensor, action: torch.Tensor, reward: torch.Tensor, over: torch.Tensor
+    ) -> None:
+        """Take one step of all games: each one's newest picture [games, 31, 42], and whether it ended."""
+        row = self.steps % len(self.age)
+        self.pictures[row], self.action[row], self.reward[row] = picture, action, reward
+        self.age[row] = self._next_age
+        self._next_age = torch.where(over, 0, self._next_age.clamp(max=254) + 1).to(torch.uint8)
+        self.steps += 1
+
+    def stacks(self, step: torch.Tensor, game: torch.Tensor) -> torch.Tensor:
+        """Give what games [B] saw at steps [B]: uint8 [B, 4, 31, 42]. Before a game's start all is 0."""
+        back = torch.arange(BACK, -1, -1)
+        rows = (step[:, None] - back) % len(self.age)
+        begun = back <= self.age[rows[:, -1], game][:, None]
+        return self.pictures[rows, game[:, None]] * begun[:, :, None, None]
+
+    def draw(self, count: int, ahead: int) -> "Batch":
+        """Draw decisions at random, each with the rewards of its next ``ahead`` steps.
+
+        The three oldest steps lack pictures, the newest ones lack rewards. Decisions whose game was given up
+        within these steps are left out, so that there can be fewer than ``count``.
+        """
+        oldest = max(0, self.steps - len(self.age) + BACK)
+        step = torch.randint(oldest, self.steps - ahead, (count,))
+        game = torch.randint(self.age.shape[1], (count,))
+        rows = (step[:, None] + torch.arange(ahead + 1)) % len(self.age)
+        reward, age = self.reward[rows[:, :-1], game[:, None]], self.age[rows[:, 1:], game[:, None]]
+        given_up = ((age == 0) & rally(reward)[:, 1:]).any(1)
+        step, game, rows, reward = (x[~given_up] for x in (step, game, rows, reward))
+        after = self.stacks(step + ahead, game)
+        return Batch(self.stacks(step, game), self.action[rows[:, 0], game], reward, after)
+
+    def state(self) -> dict[str, Any]:
+        """Give all of it, for ``restore``."""
+        tensors = {name: getattr(self, name) for name in ("pictures", "action", "reward", "age")}
+        return tensors | {"steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a kept state of the same size, from any device."""
+        self.steps = state["steps"]
+        for name in ("pictures", "action", "reward", "age"):
+            getattr(self, name).copy_(state[name])
+
+
+@dataclass
+class Batch:
+    """Drawn decisions: what was seen [B, 4, 31, 42] and done [B], the n rewards [B, n], what is seen then."""
+
+    seen: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    after: torch.Tensor
+
+
+class Learner:
+    """What changes while it learns: the network, its older copy, the optimizer and the replay."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
+        self.net, self.older, self.recipe = net, copy.deepcopy(net), recipe
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=recipe.rate)
+        self.replay = Replay(recipe.capacity // recipe.games, recipe.games)
+        self.trained = 0
+
+    def train(self) -> float:
+        """Do one training step. Returns: the loss."""
+        if self.trained % self.recipe.copy == 0:
+            self.older.load_state_dict(self.net.state_dict())
+        self.trained += 1
+        batch = self.replay.draw(self.recipe.batch, self.recipe.ahead)
+        target = targets(self.net, self.older, batch.reward, batch.after)
+        seen = batch.seen.contiguous(memory_format=torch.channels_last)  # a third faster backwards
+        q = self.net(seen).gather(1, batch.action[:, None])[:, 0]
+        loss = smooth_l1_loss(q, target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.optimizer.step()
+        return loss.item()
+
+    def state(self) -> dict[str, Any]:
+        """Give all of it, for ``restore``."""
+        parts: dict[str, Any] = {"net": self.net, "older": self.older, "optimizer": self.optimizer}
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return states | {"replay": self.replay.state(), "trained": self.trained}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a kept state."""
+        self.net.load_state_dict(state["net"])
+        self.older.load_state_dict(state["older"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.replay.restore(state["replay"])
+        self.trained = state["trained"]
+
+
+def _round(run: Run, name: str, learner: Learner, steps: range) -> dict[str, float]:
+    """Start new games, and play and train for some steps."""
+    recipe, replay = learner.recipe, learner.replay
+    env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + steps.start)
+    replay.new_games()
+    score, ended = np.zeros(recipe.games), list[float]()
+    losses, values = list[float](), list[float]()
+    for step in run.progress(steps, name):
+        done = step * recipe.games
+        learner.optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
+        random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
+        seen = levels(frames)
+        action, value = _decide(learner.net, seen, random)
+        frames, points, dead, cut, _ = env.step(ACTIONS[action.numpy()])
+        over = dead | cut
+        replay.add(seen[:, -1], action, torch.from_numpy(points).float(), torch.from_numpy(over))
+        score += points
+        ended += [float(s) for s in score[over]]
+        score[over] = 0
+        values.append(value)
+        if done >= recipe.start:
+            losses += [learner.train() for _ in range(recipe.trainings)]
+    env.close()
+    return {
+        "steps": float(steps.stop * recipe.games),
+        "reward": float(np.mean(ended)) if ended else -21.0,
+        "episodes": float(len(ended)),
+        "loss": float(np.mean(losses)) if losses else 0.0,
+        "q": float(np.mean(values)),
+    }
+
+
+@torch.no_grad()
+def _decide(net: nn.Module, seen: torch.Tensor, random: float) -> tuple[torch.Tensor, float]:
+    """Give the present network's actions [B], some of them random, and the mean of its best Q."""
+    best, action = net(seen).max(1)
+    other = torch.randint(len(ACTIONS), (len(seen),))
+    return torch.where(torch.rand(len(seen)) < random, other, action), best.mean().item()
+
+
+def rally(reward: torch.Tensor) -> torch.Tensor:
+    """Say for rewards [B, n] whether the rally still goes on before each and after the last: [B, n + 1]."""
+    before = torch.zeros_like(reward[:, :1], dtype=torch.int64)
+    return torch.cat([before, (reward != 0).cumsum(1)], 1) == 0
+
+
+@torch.no_grad()
+def targets(
+    net: Callable[[torch.Tensor], torch.Tensor],
+    older: Callable[[torch.Tensor], torch.Tensor],
+    reward: torch.Tensor,
+    after: torch.Tensor,
+) -> torch.Tensor:
+    """Give the targets G [B] of n rewards [B, n], and of what is seen after them; a point ends the sum."""
+    n, on = reward.shape[1], rally(reward).float()
+    got = (GAMMA ** torch.arange(n) * on[:, :-1] * reward).sum(1)
+    chosen = net(after).argmax(1, keepdim=True)
+    return got + GAMMA**n * on[:, -1] * older(after).gather(1, chosen)[:, 0]

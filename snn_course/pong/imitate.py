@@ -1,0 +1,163 @@
+"""One agent learns from another: cloning of behaviour, with DAgger (Ross, Gordon and Bagnell 2011).
+
+The student plays, the teacher says what it would have done. So the student is taught in the situations that
+its own mistakes lead to, which a recording of the teacher would not hold. What was seen is kept for a round
+and trained on again. The teacher tells its Q; the loss is the cross-entropy between what both would choose,
+
+    p = softmax(Q / tau),    loss = - sum_a p_teacher[a] log p_student[a] + mean((Q_s - Q_t)^2) / (100 tau^2)
+
+and tau = 0.01: the Q of Pong's actions differ by a few hundredths, since only the last one before the ball
+counts. The second part keeps the student's Q in the teacher's units. ``penalty`` may ask for fewer spikes.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from snn_course.pong import pqn
+from snn_course.pong.emulator import Frames, levels, many
+from snn_course.run import Run
+
+import numpy as np
+import torch
+from torch import nn
+
+TAU = 0.01
+ROUND = 64
+"""Updates between two stored states. A round starts new games and a new memory: so a resumed run equals an
+unbroken one."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn."""
+
+    decisions: int = 150_000
+    """Decisions that the student takes in all."""
+    games: int = 32
+    """Games side by side."""
+    horizon: int = 32
+    """Decisions of each game between two updates."""
+    batch: int = 256
+    """Decisions of a training step."""
+    passes: int = 2
+    """Training steps of an update, in batches that its own decisions would fill."""
+    rate: float = 1e-3
+    """Learning rate of Adam at the start; it falls linearly to 0."""
+    random: float = 0.02
+    """Share of random decisions, for variety."""
+
+
+def imitate(
+    run: Run,
+    name: str,
+    student: nn.Module,
+    teacher: nn.Module,
+    recipe: Recipe,
+    see: Callable[[Frames], torch.Tensor] = levels,
+    penalty: Callable[[], torch.Tensor] | None = None,
+) -> pqn.History:
+    """Train ``student`` to choose as ``teacher`` does, or go on where a killed run of this ``name`` stopped.
+
+    Args:
+        run: keeps the state, shows the progress, gives the seed.
+        name: of the kept state.
+        student: from what ``see`` gives to Q [B, 3].
+        teacher: from levels [B, 4, 31, 42] to Q [B, 3].
+        recipe: how to learn.
+        see: from frames [B, 4, 84, 84] to the student's input.
+        penalty: called after each forward pass for a term to add to the loss.
+
+    Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in
+    it, "loss", and "agreement": the share of decisions that were the teacher's, in %.
+    """
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.rate)
+    state: dict[str, Any] = run.load(name) or {"history": []}
+    history: pqn.History = state["history"]
+    if history:
+        student.load_state_dict(state["student"])
+        optimizer.load_state_dict(state["optimizer"])
+    lesson = _Lesson(student, teacher, optimizer, recipe, see, penalty)
+    updates = max(1, recipe.decisions // (recipe.games * recipe.horizon))
+    for first in range(len(history) * ROUND, updates, ROUND):
+        begun = time.process_time()
+        told = lesson.round(run, name, range(first, min(first + ROUND, updates)), updates)
+        told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
+        history.append(told)
+        kept = {"student": student.state_dict(), "optimizer": optimizer.state_dict()}
+        run.save(name, {"history": history} | kept)
+        run.console.print(
+            f"  {name}: {told['steps'] / 1e3:.0f} k decisions, {told['seconds']:.0f} CPU seconds, "
+            f"agreement {told['agreement']:.1f} %, reward {told['reward']:.1f}"
+        )
+    return history
+
+
+@dataclass
+class _Lesson:
+    """What the rounds of one training share."""
+
+    student: nn.Module
+    teacher: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    see: Callable[[Frames], torch.Tensor]
+    penalty: Callable[[], torch.Tensor] | None
+
+    def round(self, run: Run, name: str, updates: range, total: int) -> dict[str, float]:
+        """Start new games, and play and train for some updates."""
+        recipe = self.recipe
+        self.seen, self.told = list[torch.Tensor](), list[torch.Tensor]()
+        env, frames = many(recipe.games, seed=2_000_003 * (run.seed + 1) + updates.start)
+        score, ended, losses, same = np.zeros(recipe.games), list[float](), list[float](), list[float]()
+        for update in run.progress(updates, name):
+            self.optimizer.param_groups[0]["lr"] = recipe.rate * (1 - update / total)
+            told = list[torch.Tensor]()
+
+            def see_both(frames: Frames, told: list[torch.Tensor] = told) -> torch.Tensor:
+                told.append(self.teacher(levels(frames)))
+                return self.see(frames)
+
+            memory = pqn.play(env, frames, self.student, recipe.horizon, recipe.random, see_both)
+            frames = memory.frames
+            ended += pqn.finished(score, memory)
+            wanted = torch.stack(told[:-1])  # [horizon, games, actions]; the last is of the frames to come
+            same.append((wanted.argmax(-1) == memory.q[:-1].argmax(-1)).double().mean().item())
+            self.seen.append(memory.seen)
+            self.told.append(wanted)
+            losses.append(self._train())
+        env.close()
+        return {
+            "steps": float(updates.stop * recipe.games * recipe.horizon),
+            "reward": float(np.mean(ended)) if ended else float("nan"),
+            "loss": float(np.mean(losses)),
+            "agreement": 100 * float(np.mean(same)),
+        }
+
+    def _train(self) -> float:
+        """Train on batches that are drawn from all that this round has seen. Returns: the mean loss."""
+        recipe, losses = self.recipe, []
+        one = recipe.games * recipe.horizon  # decisions of one update
+        for _ in range(recipe.passes * one // recipe.batch):
+            update = torch.randint(len(self.seen), (4,))  # a batch from four updates
+            rows = torch.randint(one, (4, recipe.batch // 4))
+            seen, told = (
+                torch.cat([kept[u].flatten(0, 1)[r] for u, r in zip(update.tolist(), rows, strict=True)])
+                for kept in (self.seen, self.told)
+            )
+            loss = distance(self.student(seen), told)
+            loss = loss if self.penalty is None else loss + self.penalty()
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.student.parameters(), 10.0)
+            self.optimizer.step()
+            losses.append(loss.detach())
+        return torch.stack(losses).mean().item()
+
+
+def distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Give the loss for the Q [B, actions] of student and teacher."""
+    ours, theirs = student / TAU, teacher / TAU
+    apart = -(theirs.softmax(1) * ours.log_softmax(1)).sum(1).mean()
+    return apart + (ours - theirs).square().mean() / 100

@@ -1,0 +1,134 @@
+"""Players that learn nothing, what others have published, and the file of all episodes.
+
+A reward means little alone. A random player marks the bottom; the rule of the built-in opponent, played for
+our side, shows how far one gets by following the ball; ``PUBLISHED`` has people and deep networks.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from snn_course import UsageError
+from snn_course.pong.emulator import ACTIONS, Policy, single
+
+import numpy as np
+import numpy.typing as npt
+
+# ---------------------------------------------------------------------- players
+
+
+def random_player(seed: int) -> Policy:
+    """Make a player that draws each action from stay, up and down; the same ones for the same seed."""
+    rng = np.random.default_rng(seed)
+    return lambda frames: rng.integers(len(ACTIONS), size=len(frames))
+
+
+BALL, PADDLE = 54, 51
+"""Bytes of the Atari's RAM: heights of the ball (0: none in play) and of our paddle, growing downwards."""
+MIDDLE, DEAD_ZONE = 8, 12
+"""Height of the paddle's middle above its byte, and the distance at which it stays. Both by trial."""
+
+Ram = npt.NDArray[np.uint8]
+Rule = Callable[[Ram, Ram], int]
+"""From the RAM of this decision and of the one before to the action, 0 .. 2."""
+
+
+def mirror(ram: Ram, before: Ram) -> int:
+    """Move the paddle towards the ball's height: the built-in opponent's rule.
+
+    Ours needs foresight, since its paddle is heavy: one decision moves it by up to 23 pixels, and it glides
+    on. So the rule compares where the ball will be after two decisions with where the paddle will be after
+    one. It reads in the RAM what the agents must find in pictures, so it is no fair rival, but a mark.
+    """
+    ball, paddle = int(ram[BALL]), int(ram[PADDLE])
+    if not ball:
+        return 0
+    ball_moves = ball - int(before[BALL]) if before[BALL] else 0
+    paddle_moves = paddle - int(before[PADDLE])
+    below = (ball + 2 * ball_moves) - (paddle + paddle_moves + MIDDLE)
+    if abs(below) <= DEAD_ZONE:
+        return 0
+    return 2 if below > 0 else 1
+
+
+def play_mirror(seeds: Sequence[int], rule: Rule = mirror, decisions: int = 27_000) -> list[float]:
+    """Play one episode for each seed by a rule that reads the RAM, in the game in which agents are judged.
+
+    Args:
+        seeds: as of ``emulator.play``.
+        rule: what to do.
+        decisions: at most so many in an episode; ALE itself stops after 27,000 (half an hour of play).
+
+    Returns: the rewards, points won minus points lost, -21 .. 21.
+    """
+    game, rewards = single(), []
+    for seed in seeds:
+        game.reset(seed=seed)
+        ram = before = game.unwrapped.ale.getRAM()
+        rewards.append(0.0)
+        for _ in range(decisions):
+            _, reward, ended, cut, _ = game.step(int(ACTIONS[rule(ram, before)]))
+            rewards[-1] += float(reward)
+            if ended or cut:
+                break
+            before, ram = ram, game.unwrapped.ale.getRAM()
+    game.close()
+    return rewards
+
+
+# ---------------------------------------------------------------------- published
+
+
+@dataclass(frozen=True)
+class Published:
+    """A reward that others report: mean over episodes or runs, its spread (None: not told), the source."""
+
+    name: str
+    mean: float
+    spread: float | None
+    source: str
+
+
+_MNIH = "Mnih et al. 2015, Nature 518, extended data table 2"
+_CLEANRL = "CleanRL documentation, "
+PUBLISHED = (
+    Published("random", -20.7, None, _MNIH),
+    Published("human tester", 9.3, None, _MNIH),
+    Published("DQN, 50 M decisions", 18.9, 1.3, _MNIH),
+    Published("dqn_atari, 10 M decisions", 20.25, 0.41, _CLEANRL + "DQN"),
+    Published("ppo_atari", 20.36, 0.20, _CLEANRL + "PPO"),
+    Published("pqn_atari_envpool", 20.49, 0.11, _CLEANRL + "PQN"),
+)
+"""Published rewards in Pong, all without sticky actions, which make ours a little harder."""
+
+
+# ---------------------------------------------------------------------- episodes
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode: who played, how it was run, and how it ended."""
+
+    agent: str
+    execution: str
+    seed: int
+    reward: float
+    decisions: int
+
+
+def write_csv(path: Path, rows: Sequence[Episode]) -> None:
+    """Write episodes as CSV with a head line, the file whole or not at all.
+
+    Raises: UsageError when the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as sink:  # csv ends the lines itself
+            writer = csv.DictWriter(sink, [field.name for field in fields(Episode)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,166 @@
+"""The agent as a spiking network, in two ways: the chip's integers, and float weights that learn.
+
+``IfNet`` runs the chip's integers by integrate-and-fire (IF) neurons. A 4-bit layer of the chip gives a level
+0 .. L of its potential p, with L = 15 (``akida_bridge.integers``):
+
+    level = clip(ceil((p - threshold) / d), 0, L)        d = act_step 2**(4 - bits)
+
+An IF neuron tells the same by its rate of spikes over T steps: level / L. A spike of the layer before is
+worth L' levels, one step of the input picture its levels themselves. In units of its own threshold, L d, it
+gets
+
+    cur[t] = (L' w s[t] - threshold + d / 2 - 1 / 32) / (L d)        in each step, and starts at 1/2.
+
+1/2 and d/2 make the floor of integrate-and-fire the ceil of the chip; 1/32 breaks the ties as the chip does
+(thresholds are whole, d is whole in sixteenths). With T = L, neurons that take in all steps before they fire
+give exactly the chip's levels. Free-running ones fire as soon as they can, and cannot take a spike back when
+negative current follows; ``wait`` lies between the two (lesson 16).
+
+``FloatQ`` is the same network with the activation of lesson 16: ReLU, levels or spikes, all trainable.
+"""
+
+from typing import Any
+
+from snn_course import lesson, neurons
+from snn_course.akida_bridge import Dense, IntLayer, IntNet
+from snn_course.akida_bridge.integers import input_limit, same_pad
+from snn_course.conversion import Activation, waited
+from snn_course.pong.emulator import SHAPE
+from snn_course.pong.network import q_network
+
+import torch
+from torch import nn
+
+# ---------------------------------------------------------------------- the chip's integers as spikes
+
+
+class IfNet(nn.Module):
+    """IF neurons with the integers of a chip network, from levels [B, C, H, W] to Q [B, actions].
+
+    Args:
+        net: the integers; no layer may pool.
+        num_steps: T, steps of a decision.
+        wait: steps for which each layer takes in its current before it may fire; None: all T, layer by layer.
+        dtype: of the arithmetic; float64 is exact, float32 faster.
+    """
+
+    def __init__(
+        self, net: IntNet, num_steps: int, wait: int | None = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.num_steps, self.wait = num_steps, num_steps - 1 if wait is None else wait
+        self.first = self.worth = float(input_limit(net.specs))  # levels of a step of the input
+        self.layers = nn.ModuleList()
+        for layer in net.layers[:-1]:
+            self.layers.append(IfLayer(layer, self.worth))
+            self.worth = 2.0 ** (layer.spec.act_bits or 0) - 1  # levels of a spike
+        self.last, self.read_out = net.layers[-1], Connection(net.layers[-1])
+        self.dtype = dtype
+        self.to(dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give Q [B, actions] of levels [B, C, H, W]."""
+        return self.outputs(x)[-1]
+
+    def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Give the spikes [T, B, ...] of each layer, and at the end Q [B, actions]."""
+        spk, found = (x.to(self.dtype) / self.first).unsqueeze(0), []  # a still picture: one step is all
+        for layer in self.layers:
+            cur = layer(spk)
+            cur = cur.expand(self.num_steps, *cur.shape[1:])
+            spk, _ = neurons.leaky(waited(cur, self.wait), 1.0, 1.0, "subtract", mem=cur.new_tensor(0.5))
+            found.append(spk)
+        # Nothing fires at the end: what counts is the sum over time.
+        potential = self.read_out(spk).sum(0) * (self.worth / self.num_steps)
+        return [*found, (potential - self.last.threshold).float() / self.last.act_step]
+
+
+class LevelNet(nn.Module):
+    """The integers of a chip network with one pass for each picture, and levels between the layers."""
+
+    def __init__(self, net: IntNet) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Connection(layer) for layer in net.layers)
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give Q [B, actions] of levels [B, C, H, W]."""
+        return self.outputs(x)[-1]
+
+    def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Give the levels [B, ...] of each layer, then Q [B, actions]; float32 holds them exactly."""
+        x, found = x.float(), []
+        for layer, source in zip(self.layers, self.net.layers, strict=True):
+            potential = layer(x.unsqueeze(0))[0]
+            shape = (-1,) if isinstance(source.spec, Dense) else (-1, 1, 1)
+            x = (potential - source.threshold.view(shape)) / source.act_step.view(shape)
+            if source.spec.act_bits is not None:
+                x = (x / 2 ** (4 - source.spec.act_bits)).ceil().clamp(0, 2**source.spec.act_bits - 1)
+            found.append(x)
+        return found
+
+
+class Connection(nn.Module):
+    """A layer's whole weights with the chip's padding; in a module, so that operations can be counted."""
+
+    def __init__(self, layer: IntLayer) -> None:
+        super().__init__()
+        self.spec = layer.spec
+        self.weights = lesson.load(12).connections(layer)[-1]
+
+    def forward(self, spk: torch.Tensor) -> torch.Tensor:
+        """Give the sums [T, B, ...] of spikes [T, B, ...]."""
+        x = spk.flatten(0, 1)  # [T * B, ...]
+        x = x.flatten(1) if isinstance(self.spec, Dense) else same_pad(x, self.spec.kernel, self.spec.stride)
+        return self.weights(x).unflatten(0, spk.shape[:2])
+
+
+class IfLayer(Connection):
+    """One layer's currents, in thresholds, of spikes that are ``worth`` so many levels."""
+
+    gain: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, layer: IntLayer, worth: float) -> None:
+        super().__init__(layer)
+        assert layer.spec.act_bits is not None
+        d = layer.act_step.double() * 2.0 ** (4 - layer.spec.act_bits)
+        whole = (2**layer.spec.act_bits - 1) * d  # L d
+        shape = (-1,) if isinstance(layer.spec, Dense) else (-1, 1, 1)
+        self.register_buffer("gain", (worth / whole).view(shape))
+        self.register_buffer("bias", ((d / 2 - 1 / 32 - layer.threshold) / whole).view(shape))
+
+    def forward(self, spk: torch.Tensor) -> torch.Tensor:
+        """Give the currents [T, B, ...] of spikes [T, B, ...]."""
+        return super().forward(spk) * self.gain + self.bias
+
+
+# ---------------------------------------------------------------------- float weights that learn
+
+
+class FloatQ(nn.Module):
+    """The Q-network with the activation of lesson 16: relu, clipped, levels or spikes (``run_as``).
+
+    Args:
+        num_steps: T of mode "spikes"; the other modes know no time.
+        channels: of the input.
+    """
+
+    def __init__(self, num_steps: int = 1, channels: int = SHAPE[0]) -> None:
+        super().__init__()
+        self.body, self.num_steps = q_network(channels=channels), num_steps
+        self.acts = nn.ModuleList(Activation() for _ in self.body.parts[:-1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give Q [B, actions] of levels [B, C, H, W]."""
+        return self.outputs(x)[-1]
+
+    def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Give what leaves each activation, [T, B, ...] (T = 1 unless it spikes), then Q [B, actions]."""
+        x, found = (x.float() / 15).unsqueeze(0), []
+        for layer, act in zip(self.body.parts, self.acts, strict=False):
+            cur = layer.float_potential(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # [T, B, ...]
+            steps: Any = self.num_steps if act.settings.mode == "spikes" else 1
+            x = act(cur.expand(steps, *cur.shape[1:]))
+            found.append(x)
+        return [*found, self.body.parts[-1].float_potential(x.mean(0))]
