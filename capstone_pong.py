@@ -23,11 +23,11 @@ neurons that count to 15; and it is what the chip computes: one network, three e
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from snn_course import akida_bridge as ab
-from snn_course import conversion, figures, lesson
+from snn_course import conversion, figures, lesson, meters
+from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
 from snn_course.pong import (
     agents,
     checkpoints,
@@ -35,11 +35,14 @@ from snn_course.pong import (
     dqn,
     emulator,
     imitate,
+    latency,
     network,
+    players,
     pqn,
 )
 from snn_course.pong import perception as dvs
-from snn_course.pong.spikes import FloatQ, IfNet, LevelNet
+from snn_course.pong import watch as film
+from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running
 
 import numpy as np
 import torch
@@ -64,10 +67,10 @@ class Config(lesson.Config):
     decisions: Annotated[int, lesson.Range(2_000, 100_000_000)] = 5_000_000
     """Of train: decisions (4 frames each) to learn from."""
 
-    imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 200_000
+    imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 100_000
     """Of convert, spike, perceive, quantise, sparsify: decisions of each student under the teacher's eye."""
 
-    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 300_000
+    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 100_000
     """Of spike: decisions of the spiking network that learns by itself."""
 
     episodes: Annotated[int, lesson.Range(1, 1000)] = 30
@@ -90,7 +93,9 @@ class Config(lesson.Config):
     @property
     def words(self) -> tuple[str, ...]:
         """The step as it stands on the command line."""
-        return (self.step, "--learner", self.learner) if self.step == "train" else (self.step,)
+        if self.step != "train":
+            return (self.step,)
+        return ("train", "--learner", self.learner, "--decisions", str(self.decisions))
 
 
 SCALES: lesson.Scales = {
@@ -106,7 +111,7 @@ SCALES: lesson.Scales = {
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
 TIMES = (2, 4, 8, 15, 30)
-STRENGTHS = (0.03, 0.1, 0.3, 1.0)  # of the price of a thousand spikes a decision
+STRENGTHS = (0.0, 0.3, 1.0, 3.0)  # price of a thousand spikes in the loss of a decision
 SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
 
 # ====================================================================== what all steps share
@@ -379,65 +384,315 @@ def on_chip(run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor) -> No
 
 
 def sparsify(config: Config, run: lesson.Run) -> None:
-    """Teach the 4-bit agent to play with fewer spikes; find the front, and the cheapest good one."""
+    """Teach the 4-bit agent to play with few spikes, as levels and free-running; keep the best."""
     start = agents.load("four", config.scale)
     x = emulator.levels(seen_by(config, run, start))
-    points = []
-    for strength in (0.0, *STRENGTHS):
-        net = agents.build("four")
-        net.load_state_dict(start.net.state_dict())
-        assert isinstance(net, ab.QuantNet)
-        told = list[torch.Tensor]()
-        hooks = [part.register_forward_hook(partial(listen, told)) for part in net.parts[:-1]]
-        curve: pqn.History = []
-        if strength:
-            curve = student(config, run, f"sparse{strength:g}", net, penalty=partial(price, told, strength))
-        for hook in hooks:
-            hook.remove()
-        found = compare.events(LevelNet(net.to_integers()), x)
-        rewards = judge(config, agents.policy(LevelNet(net.to_integers())))
-        mean, error = compare.mean_and_error(rewards)
-        spikes, events = sum(layer[1] for layer in found), sum(layer[0] for layer in found)
-        points.append((net, strength, mean, error, spikes, events, rewards, curve))
-        run.console.print(f"  strength {strength:g}: reward {mean:.2f} +- {error:.2f}, {spikes:.0f} spikes")
-    rows = [list(point[1:6]) for point in points]
-    run.table(
-        "Spikes (T = 15) and events of a decision", ["strength", "reward", "error", "spikes", "events"], rows
-    )
+    points = [point_of(config, run, start.net, None, x)]
+    points += [point_of(config, run, start.net, strength, x) for strength in STRENGTHS]
+    rows = [[p.name, p.reward, p.error, p.spikes, p.events, p.free] for p in points]
+    columns = ["price", "reward", "error", "spikes", "events", f"free, T {agents.STEPS}"]
+    run.table("Spikes (T = 15) and events of a decision; rewards", columns, rows)
     plain = points[0]
-    good = [point for point in points if point[2] >= plain[2] - 1]
-    best = min(good, key=lambda point: point[4])
-    run.measure("fewer spikes", plain[4] / best[4], "x", at_least={"cpu": 5.0}, headline=True)
-    run.measure("reward lost", plain[2] - best[2], at_most={"cpu": 1.0})
-    run.measure("reward", best[2])
-    checkpoints.keep(run, "sparse", best[0], {"rewards": best[6], "curve": best[7], "strength": best[1]})
-    on_chip(run, "sparse", best[0], x)
+    best = min((p for p in points if p.reward >= plain.reward - 1), key=lambda p: p.spikes)
+    run.measure("fewer spikes", plain.spikes / best.spikes, "x", at_least={"cpu": 5.0}, headline=True)
+    run.measure("reward lost", plain.reward - best.reward, at_most={"cpu": 1.0})
+    run.measure("reward", best.reward)
+    checkpoints.keep(run, "sparse", best.net, {"rewards": best.rewards, "curve": best.curve})
+    on_chip(run, "sparse", best.net, x)
     draw_front(run, points, best)
 
 
-def listen(told: list[torch.Tensor], _layer: nn.Module, _given: Any, out: Any) -> None:
-    """Note the levels that leave a layer."""
-    told.append(out[0])
+@dataclass
+class Point:
+    """An agent of the front: its price of spikes, rewards, spikes and events of a decision."""
+
+    name: str
+    net: ab.QuantNet
+    rewards: list[float]
+    spikes: float
+    events: float
+    free: float
+    curve: pqn.History
+
+    @property
+    def reward(self) -> float:
+        """Mean reward as levels."""
+        return compare.mean_and_error(self.rewards)[0]
+
+    @property
+    def error(self) -> float:
+        """Its standard error."""
+        return compare.mean_and_error(self.rewards)[1]
 
 
-def price(told: list[torch.Tensor], strength: float) -> torch.Tensor:
-    """Give the loss of the levels that left the layers since the last call: thousands a decision."""
-    spikes = torch.stack([out.sum() / len(out) for out in told]).sum() / 1000
-    told.clear()
-    return strength * spikes
+def point_of(
+    config: Config, run: lesson.Run, start: nn.Module, strength: float | None, x: torch.Tensor
+) -> Point:
+    """Train from the 4-bit agent at one price of spikes (None: not at all), and measure."""
+    net, curve = network.q_network(), list[dict[str, float]]()
+    net.load_state_dict(start.state_dict())
+    if strength is not None:
+        curve = student(config, run, f"price {strength:g}", net, loss=Both(net, strength))
+    integers = net.to_integers()
+    found = compare.events(LevelNet(integers), x)
+    rewards = judge(config, agents.policy(LevelNet(integers)))
+    free = judge(config, agents.policy(IfNet(integers, agents.STEPS)))
+    events, spikes, _ = (sum(layer) for layer in zip(*found, strict=True))
+    name = "as it was" if strength is None else f"{strength:g}"
+    point = Point(name, net, rewards, spikes, events, compare.mean_and_error(free)[0], curve)
+    run.console.print(f"  price {name}: {point.reward:.2f}, free {point.free:.2f}, {spikes:.0f} spikes")
+    return point
 
 
-def draw_front(run: lesson.Run, points: list[Any], best: Any) -> None:
+class Both:
+    """The loss of two executions, levels and free-running spikes, and the price of a thousand spikes."""
+
+    def __init__(self, net: ab.QuantNet, strength: float) -> None:
+        self.strength, self.levels = strength, list[torch.Tensor]()
+        for part in net.parts[:-1]:
+            part.register_forward_hook(lambda _, __, out: self.levels.append(out[0]))
+
+    def __call__(self, net: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """Give the loss for inputs [B, 4, 31, 42] and the teacher's Q [B, 3]."""
+        assert isinstance(net, ab.QuantNet)
+        self.levels.clear()
+        apart = imitate.distance(net(seen), told)
+        apart = apart + imitate.distance(free_running(net, seen, agents.STEPS), told)
+        spikes = torch.stack([out.sum() for out in self.levels]).sum() / len(seen)
+        return apart + self.strength * spikes / 1000
+
+
+def draw_front(run: lesson.Run, points: list[Point], best: Point) -> None:
     """Draw reward against spikes."""
-    title = f"{points[0][4] / best[4]:.1f} times fewer spikes cost {points[0][2] - best[2]:.1f} points"
-    fig, (ax,) = figures.new(title, size=(6.5, 3.6))
-    x, y, error = ([point[i] for point in points] for i in (4, 2, 3))
-    ax.errorbar(x, y, error, fmt="o", capsize=3, label="agents, standard error")
-    ax.plot(best[4], best[2], "o", ms=14, mfc="none", color="black", label="kept: cheapest within a point")
-    ax.axhline(points[0][2] - 1, color=figures.GREY, ls=":", label="1 point lost")
-    ax.set(xscale="log", xlabel="spikes of a decision (T = 15)", ylabel="reward of an episode")
+    plain = points[0]
+    title = (
+        f"{plain.spikes / best.spikes:.1f} times fewer spikes cost {plain.reward - best.reward:.1f} points"
+    )
+    fig, (ax,) = figures.new(title, size=(7.5, 3.6))
+    spikes = [p.spikes for p in points]
+    ax.errorbar(
+        spikes, [p.reward for p in points], [p.error for p in points], fmt="o", capsize=3, label="levels"
+    )
+    ax.plot(spikes, [p.free for p in points], "s", mfc="none", label=f"free-running, T {agents.STEPS}")
+    ax.plot(best.spikes, best.reward, "o", ms=14, mfc="none", color="black", label="kept")
+    ax.axhline(plain.reward - 1, color=figures.GREY, ls=":", label="1 point lost")
+    for point in points:
+        ax.annotate(point.name, (point.spikes, point.reward), (4, 6), textcoords="offset points", size=8)
+    ax.set(
+        xlabel="spikes of a decision (T = 15); numbers: price of a thousand", ylabel="reward of an episode"
+    )
+    ax.set_xlim(left=0)
     figures.legend_outside(ax)
     run.figure(fig, "pareto", title)
+
+
+# ====================================================================== benchmark
+
+
+def benchmark(config: Config, run: lesson.Run) -> None:
+    """Play, count, time and weigh the shipped agent on every execution that this machine has."""
+    agent = agents.load("sparse", config.scale)
+    net = agents.chip(agent).to_integers()
+    levels, free = LevelNet(net).to(run.device), compare.spiking(net, TIMES[:-1])
+    x = emulator.levels(seen_by(config, run, agent))
+    on_chip(run, "agent", agents.chip(agent), x)
+    ways: dict[str, nn.Module] = {"levels": levels} | {f"spikes, T {t}": n for t, n in free.items()}
+    policies = {name: agents.policy(way.to(run.device)) for name, way in ways.items()}
+    model = ab.to_akida(agents.chip(agent)) if ab.backend() != "absent" else None
+    if model is not None:
+        model = ab.map_model(model).runner
+        policies[AKIDA] = lambda frames: ab.predict(model, emulator.levels(frames)).argmax(1).numpy()
+    rewards = play_all(config, run, policies)
+    table_of_rewards(config, run, rewards)
+    table_of_hops(config, run, ways, x, rewards)
+    spent = table_of_operations(run, {"levels": levels, "spikes, T 15": free[15]}, x[:500])
+    timed = table_of_latency(config, run, levels, free[15], model)
+    table_of_energy(run, levels, spent, x)
+    draw_benchmark(run, rewards, timed)
+
+
+AKIDA = f"Akida {ab.backend()}"
+
+
+def play_all(config: Config, run: lesson.Run, policies: dict[str, emulator.Policy]) -> dict[str, list[float]]:
+    """Play the episodes of each execution, and write all of them down. Returns: the rewards."""
+    rows, found = list[players.Episode](), dict[str, list[float]]()
+    policies = policies | {"random player": players.random_player(run.seed)}
+    for name, policy in policies.items():
+        played = emulator.play(policy, range(SEEDS, SEEDS + config.episodes))
+        rows += [players.Episode("sparse", name, *episode) for episode in played]
+        found[name] = [episode.reward for episode in played]
+        mean, error = compare.mean_and_error(found[name])
+        run.console.print(f"  {name}: {mean:.2f} +- {error:.2f}")
+    players.write_csv(run.folder / "episodes.csv", rows)
+    return found
+
+
+def table_of_rewards(config: Config, run: lesson.Run, found: dict[str, list[float]]) -> None:
+    """Tabulate rewards: the agent's executions, its relatives by their cards, and others."""
+    plain = compare.mean_and_error(found["levels"])[0]
+    rows = [[name, *compare.mean_and_error(rewards), len(rewards)] for name, rewards in found.items()]
+    for name, text in RELATIVES.items():
+        try:
+            rewards = checkpoints.card(checkpoints.find(name, config.scale))["rewards"]
+        except lesson.UsageError:
+            continue
+        rows.append([f"{text} (its card)", *compare.mean_and_error(rewards), len(rewards)])
+    follower = players.play_mirror(range(SEEDS, SEEDS + max(1, config.episodes // 10)))
+    rows.append(["opponent's rule, from RAM", *compare.mean_and_error(follower), len(follower)])
+    rows += [[f"{p.name} (published)", p.mean, p.spread or "-", "-"] for p in players.PUBLISHED]
+    missing = [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-"]]
+    missing += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-"]]
+    run.table("Reward of an episode, -21 .. 21", ["player", "mean", "error", "episodes"], [*rows, *missing])
+    short = [name for name in found if name.startswith("spikes")]
+    best = max(compare.mean_and_error(found[name])[0] for name in short)
+    run.measure(
+        "reward", plain, at_least={"cpu": 19.0}, headline=True, note="levels, proven equal to Akida's"
+    )
+    run.measure("best episode", max(found["levels"]))
+    run.measure("spikes, best T up to 15: reward lost", plain - best, at_most={"cpu": 1.0})
+    if AKIDA in found:
+        lost = plain - compare.mean_and_error(found[AKIDA])[0]
+        run.measure(f"{AKIDA}: reward lost", lost, at_most={"cpu": 1.0})
+
+
+RELATIVES = {
+    "pqn": "teacher, PQN, float",
+    "dqn": "DQN, float",
+    "levels": "15 levels, float",
+    "four": "4 bits",
+    "two": "2 bits",
+    "clone": f"spikes, T {agents.STEPS}, learnt",
+    "direct": f"spikes, T {agents.STEPS}, by itself",
+    "events": "events, float",
+}
+
+
+def table_of_hops(
+    config: Config,
+    run: lesson.Run,
+    ways: dict[str, nn.Module],
+    x: torch.Tensor,
+    rewards: dict[str, list[float]],
+) -> None:
+    """Tabulate what each hop from the teacher to the chip changes."""
+    q = compare.answers(ways["levels"], x)
+    teacher = compare.answers(agents.teacher(config.scale).net, x)
+    rows: list[list[Any]] = [["teacher -> levels", *compare.hop(q, teacher), "-"]]
+    net = agents.chip(agents.load("sparse", config.scale)).to_integers()
+    plain = compare.mean_and_error(rewards["levels"])[0]
+    by_layers = compare.answers(IfNet(net, 15, wait=None, dtype=torch.float64), x)
+    rows.append(["levels -> spikes, by layers", *compare.hop(by_layers, q), 0.0])
+    for name, way in ways.items():
+        if name != "levels":
+            change = compare.mean_and_error(rewards[name])[0] - plain
+            rows.append([f"levels -> {name}", *compare.hop(compare.answers(way, x), q), change])
+    if AKIDA in rewards:
+        change = compare.mean_and_error(rewards[AKIDA])[0] - plain
+        rows.append([f"levels -> {AKIDA}", 100.0, 0.0, change])  # proven above, for the same pictures
+    run.table(f"Hops, {len(x)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
+
+
+def table_of_operations(
+    run: lesson.Run, ways: dict[str, nn.Module], x: torch.Tensor
+) -> dict[str, tuple[float, float]]:
+    """Tabulate work and silence, layer by layer. Returns: MACs and ACs of each execution."""
+    counted = {name: compare.operations(way.cpu(), x) for name, way in ways.items()}
+    sent = [*compare.events(ways["levels"], x), ("-", "-", "-")]  # type: ignore[arg-type]
+    rows: list[list[Any]] = []
+    for name, plain, spiking, (events, spikes, silent) in zip(
+        LAYERS, counted["levels"], counted["spikes, T 15"], sent, strict=True
+    ):
+        percent = 100 * silent if isinstance(silent, float) else silent
+        rows.append([name, plain.dense, plain.macs, spiking.macs + spiking.acs, events, spikes, percent])
+    columns = ["layer", "dense", "MACs", "T 15", "events", "spikes", "silent, %"]
+    run.table("Operations and events of a decision", columns, rows)
+    totals = {name: Operations.sum(layers) for name, layers in counted.items()}
+    run.measure("effective MACs, levels", totals["levels"].macs)
+    run.measure("additions, spikes, T 15", totals["spikes, T 15"].acs)
+    return {name: (ops.macs, ops.acs) for name, ops in totals.items()}
+
+
+LAYERS = ("conv 1", "conv 2", "conv 3", "dense", "Q")
+
+
+def table_of_latency(
+    config: Config, run: lesson.Run, levels: nn.Module, spikes: nn.Module, model: Any
+) -> dict[str, list[latency.Row]]:
+    """Time the decisions of live games, part by part."""
+    device = run.device
+    backends = [
+        latency.torch_backend(f"levels, {device.type}", levels, device),
+        latency.torch_backend(f"spikes, T 15, {device.type}", spikes, device),
+    ]
+    if model is not None:
+        backends.append(latency.akida_backend(AKIDA, model))
+    found = {b.name: latency.percentiles(latency.measure(b, config.timed)) for b in backends}
+    rows = [[name, part, *times] for name, parts in found.items() for part, *times in parts]
+    run.table("Latency, ms, one decision at a time", ["on", "part", "p50", "p95", "p99"], rows)
+    name, whole = backends[-1].name, found[backends[-1].name][-1]
+    run.measure(f"{name}: whole decision, p50", whole[1], "ms", at_most={"cpu": 5.0})
+    run.measure(f"{name}: whole decision, p99", whole[3], "ms", at_most={"cpu": 20.0})
+    return found
+
+
+def table_of_energy(
+    run: lesson.Run, levels: nn.Module, spent: dict[str, tuple[float, float]], x: torch.Tensor
+) -> None:
+    """Tell the energy of a decision in each way there is (lesson 12)."""
+    rows: list[list[Any]] = []
+    for name, (macs, acs) in spent.items():
+        joules = macs * PICOJOULES_MAC + acs * PICOJOULES_AC
+        rows.append([f"45 nm, {name}", joules * 1e-6, "arithmetic alone, zeros left out"])
+    batch = x[:100].to(run.device)
+    reading = meters.measure(lambda: [compare.answers(levels, batch) for _ in range(20)], run.device)
+    told = (
+        [1e6 * reading.joules / 20 / len(batch), reading.source]
+        if reading
+        else ["-", "not measured: no meter"]
+    )
+    rows.append([f"this {run.device.type}, batches of 100", *told])
+    for e in ab.PUBLISHED[:1]:
+        rows.append(["AKD1000 board, a small CNN", 1000 * e.dynamic_per_frame, "published: what it adds"])
+        rows.append(["AKD1000 board, floor", 1000 * e.floor_per_frame, f"published, {e.fps:.0f} frames/s"])
+    rows.append(["AKD1000, this agent", "-", ab.NOT_MEASURED])
+    run.table("Energy of a decision, microjoules", ["told by", "uJ", "what is in it"], rows)
+
+
+def draw_benchmark(
+    run: lesson.Run, rewards: dict[str, list[float]], timed: dict[str, list[latency.Row]]
+) -> None:
+    """Draw rewards with their errors, and where the time goes."""
+    mean, error = np.array([compare.mean_and_error(found) for found in rewards.values()]).T
+    spiking = compare.mean_and_error(rewards["spikes, T 15"])[0]
+    title = f"{mean[0]:.1f} of 21 points as levels, {spiking:.1f} as free-running spikes"
+    fig, (left, right) = figures.new(title, columns=2, size=(11, 4))
+    left.barh([*rewards], mean, xerr=error, color=figures.BLUE, capsize=3)
+    left.set(xlabel="reward of an episode, with standard error", xlim=(-21.5, 21.5))
+    left.invert_yaxis()
+    start = np.zeros(len(timed))
+    for number, part in enumerate(latency.PARTS):
+        wide = np.array([parts[number][1] for parts in timed.values()])
+        right.barh([*timed], wide, left=start, label=part)
+        start += wide
+    right.set(xlabel="median time of a decision, ms")
+    right.invert_yaxis()
+    figures.legend_outside(right)
+    run.figure(fig, "benchmark", title)
+
+
+# ====================================================================== watch
+
+
+def watch(config: Config, run: lesson.Run) -> None:
+    """Draw a rally of the shipped agent, with each layer's levels beside the screen."""
+    agent = agents.load("sparse", config.scale)
+    path = run.file(f"rally.{config.clip}", "A rally, and the spikes of each decision, T = 15")
+    seconds = 1.0 if config.scale == "quick" else 8.0
+    clip = film.record(
+        path, LevelNet(agents.chip(agent).to_integers()).outputs, SEEDS, seconds, title="The spiking agent"
+    )
+    run.measure("decisions drawn", len(clip.moments), headline=True)
 
 
 # ====================================================================== main
@@ -452,6 +707,8 @@ def main(config: Config, run: lesson.Run) -> None:
         "perceive": perceive,
         "quantise": quantise,
         "sparsify": sparsify,
+        "benchmark": benchmark,
+        "watch": watch,
     }
     steps[config.step](config, run)
 

@@ -431,7 +431,7 @@ def test_at_the_least_step_the_activation_is_a_hard_threshold(p: int, t: int, bi
 
 def test_steps_out_of_range_are_refused_before_quantised_training() -> None:
     net = ab.QuantNet(SMALL, SHAPE, batch_norm=False)
-    net.parts[1]._unit_floor = lambda _step: torch.tensor(0.0)  # what keeps steps small otherwise
+    net.parts[1].unit_floor = lambda _step: torch.tensor(0.0)  # what keeps steps small otherwise
     net.parts[1].weight.data[0].mul_(1e-9)
     with pytest.raises(UsageError, match=r"conv2: the AKD1000 takes activation steps from 0\.0625 to 65535"):
         net.calibrate(random_inputs(SMALL, SHAPE))

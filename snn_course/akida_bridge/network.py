@@ -240,7 +240,7 @@ class QuantLayer(nn.Module):
 
     def integers(self, step_in: torch.Tensor, strict: bool = False) -> IntLayer:
         """Give this layer's integers, for the real value of one input level."""
-        weights, scale = self.integer_weight(self._unit_floor(step_in))
+        weights, scale = self.integer_weight(self.unit_floor(step_in))
         threshold, act_step = self.constants(step_in * scale, strict)
         return IntLayer(self.spec, weights.detach().round().long(), threshold, act_step)
 
@@ -248,7 +248,7 @@ class QuantLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, step_in: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Give output levels (the last layer: logits) and their step, for input levels and their step."""
-        weights, scale = self.integer_weight(self._unit_floor(step_in))
+        weights, scale = self.integer_weight(self.unit_floor(step_in))
         pot = settled(sums(self.spec, x, weights), self.spec)  # whole numbers below 2**24: exact in float32
         unit = step_in * scale
         soft = pot * self._per_filter(unit, pot) + self._per_filter(self.bias, pot)
@@ -261,7 +261,7 @@ class QuantLayer(nn.Module):
 
     # ------------------------------------------------------------------ parts
 
-    def _unit_floor(self, step_in: torch.Tensor) -> torch.Tensor:
+    def unit_floor(self, step_in: torch.Tensor) -> torch.Tensor:
         """Give the smallest weight scale: it keeps act_step at or below 2**12, the first layer's at 2**17."""
         if self.spec.act_bits is None:
             return step_in.new_tensor(0.0)

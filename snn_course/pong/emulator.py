@@ -154,8 +154,9 @@ def difference(decisions: int, seed: int) -> float:
 def _require_rom() -> None:
     """Raise UsageError, with the remedy, unless Pong can be played."""
     try:
-        from ale_py import roms
+        from ale_py import ALEInterface, LoggerMode, roms
 
+        ALEInterface.setLoggerMode(LoggerMode.Error)  # else each start tells the emulator's version
         found = roms.get_rom_path("pong")
     except ImportError:
         raise UsageError("ale-py is not installed: 'python course.py env' mends it.") from None

@@ -7,7 +7,8 @@ and trained on again. The teacher tells its Q; the loss is the cross-entropy bet
     p = softmax(Q / tau),    loss = - sum_a p_teacher[a] log p_student[a] + mean((Q_s - Q_t)^2) / (100 tau^2)
 
 and tau = 0.01: the Q of Pong's actions differ by a few hundredths, since only the last one before the ball
-counts. The second part keeps the student's Q in the teacher's units. ``penalty`` may ask for fewer spikes.
+counts. The second part keeps the student's Q in the teacher's units. Another ``loss`` may ask for more: that
+spikes are few, or that two executions of one network agree.
 """
 
 import time
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 TAU = 0.01
 ROUND = 64
 """Updates between two stored states. A round starts new games and a new memory: so a resumed run equals an
@@ -56,7 +58,7 @@ def imitate(
     teacher: nn.Module,
     recipe: Recipe,
     see: Callable[[Frames], torch.Tensor] = levels,
-    penalty: Callable[[], torch.Tensor] | None = None,
+    loss: Loss | None = None,
 ) -> pqn.History:
     """Train ``student`` to choose as ``teacher`` does, or go on where a killed run of this ``name`` stopped.
 
@@ -67,7 +69,7 @@ def imitate(
         teacher: from levels [B, 4, 31, 42] to Q [B, 3].
         recipe: how to learn.
         see: from frames [B, 4, 84, 84] to the student's input.
-        penalty: called after each forward pass for a term to add to the loss.
+        loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance`` alone.
 
     Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in
     it, "loss", and "agreement": the share of decisions that were the teacher's, in %.
@@ -78,7 +80,7 @@ def imitate(
     if history:
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
-    lesson = _Lesson(student, teacher, optimizer, recipe, see, penalty)
+    lesson = _Lesson(student, teacher, optimizer, recipe, see, loss or plain)
     updates = max(1, recipe.decisions // (recipe.games * recipe.horizon))
     for first in range(len(history) * ROUND, updates, ROUND):
         begun = time.process_time()
@@ -103,7 +105,7 @@ class _Lesson:
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     see: Callable[[Frames], torch.Tensor]
-    penalty: Callable[[], torch.Tensor] | None
+    loss: Loss
 
     def round(self, run: Run, name: str, updates: range, total: int) -> dict[str, float]:
         """Start new games, and play and train for some updates."""
@@ -146,14 +148,18 @@ class _Lesson:
                 torch.cat([kept[u].flatten(0, 1)[r] for u, r in zip(update.tolist(), rows, strict=True)])
                 for kept in (self.seen, self.told)
             )
-            loss = distance(self.student(seen), told)
-            loss = loss if self.penalty is None else loss + self.penalty()
+            loss = self.loss(self.student, seen, told)
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.student.parameters(), 10.0)
             self.optimizer.step()
             losses.append(loss.detach())
         return torch.stack(losses).mean().item()
+
+
+def plain(student: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+    """Give the loss of a student's Q for its inputs."""
+    return distance(student(seen), told)
 
 
 def distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

@@ -22,8 +22,8 @@ negative current follows; ``wait`` lies between the two (lesson 16).
 from typing import Any
 
 from snn_course import lesson, neurons
-from snn_course.akida_bridge import Dense, IntLayer, IntNet
-from snn_course.akida_bridge.integers import input_limit, same_pad
+from snn_course.akida_bridge import Dense, IntLayer, IntNet, QuantNet
+from snn_course.akida_bridge.integers import input_limit, same_pad, sums
 from snn_course.conversion import Activation, waited
 from snn_course.pong.emulator import SHAPE
 from snn_course.pong.network import q_network
@@ -133,6 +133,28 @@ class IfLayer(Connection):
     def forward(self, spk: torch.Tensor) -> torch.Tensor:
         """Give the currents [T, B, ...] of spikes [T, B, ...]."""
         return super().forward(spk) * self.gain + self.bias
+
+
+def free_running(net: QuantNet, x: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """Give Q [B, actions] of ``IfNet(net.to_integers(), num_steps)``, with gradients to the weights.
+
+    A neuron's threshold is worth L levels of its layer's step. Only the rounding of thresholds is left out.
+    The weights learn through surrogate gradients; as levels they play on, so both executions can be taught.
+    """
+    step = x.new_tensor(1 / input_limit(net.specs), dtype=torch.float32)
+    spk, worth = x.float().unsqueeze(0), step  # [1, B, C, H, W]: a still picture
+    for layer in net.parts:
+        weights, scale = layer.integer_weight(layer.unit_floor(step))
+        real = weights * (scale * worth).view(-1, 1, 1, 1)
+        cur = sums(layer.spec, spk.flatten(0, 1), real).unflatten(0, spk.shape[:2])  # [T, B, ...]
+        cur = cur + (layer.bias if cur.dim() == 3 else layer.bias.view(-1, 1, 1))
+        if layer.spec.act_bits is None:
+            return cur.mean(0)
+        step = layer.step
+        worth = layer.levels * step
+        cur = (cur / worth).expand(num_steps, *cur.shape[1:])
+        spk, _ = neurons.leaky(cur, 1.0, 1.0, "subtract", mem=cur.new_tensor(0.5))
+    raise AssertionError("the last layer has no activation")
 
 
 # ---------------------------------------------------------------------- float weights that learn
