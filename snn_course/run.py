@@ -117,6 +117,10 @@ class Run:
         # Numbers of numpy and torch become Python's own, which JSON knows.
         table["runs"].append([[c.item() if hasattr(c, "item") else c for c in row] for row in rows])
 
+    def tables(self) -> list[dict[str, Any]]:
+        """Give the tables so far, as metrics.json will have them: title, columns, rows."""
+        return [summary.merged(title, table) for title, table in self._tables.items()]
+
     def figure(self, fig: "Figure", name: str, title: str) -> None:
         """Save a matplotlib figure as ``name``.png; the title says what it shows. First seed only."""
         import matplotlib.pyplot as plt
@@ -257,7 +261,7 @@ class Run:
             "started": self._started,
             "data": list(self._data.values()),
             "measures": measures,
-            "tables": [summary.merged(title, table) for title, table in self._tables.items()],
+            "tables": self.tables(),
             "figures": [{"file": name, "title": title} for name, title in self._figures.items()],
         }
         if not self.first:

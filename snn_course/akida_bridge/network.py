@@ -138,12 +138,17 @@ class QuantNet(nn.Module):
     def _input_step(self, x: torch.Tensor) -> torch.Tensor:
         return self.parts[0].weight.new_tensor(1 / input_limit(self.specs)).to(x.device)
 
-    def get_extra_state(self) -> dict[str, bool]:
-        """Store the mode with the weights."""
-        return {"quantised": self.quantised}
+    def get_extra_state(self) -> dict[str, Any]:
+        """Store mode and layers with the weights."""
+        return {"quantised": self.quantised, "layers": str(self.specs)}
 
-    def set_extra_state(self, state: dict[str, bool]) -> None:
-        """Take the mode from stored weights; quantised ones have no batch norms any more."""
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the mode from stored weights; quantised ones have no batch norms any more.
+
+        Raises: ValueError for quantised weights of other layers: bits do not show in the weights' shapes.
+        """
+        if state["quantised"] and state.get("layers", str(self.specs)) != str(self.specs):
+            raise ValueError(f"these weights are for {state['layers']}")
         self.quantised = state["quantised"]
         if self.quantised:
             for layer in self.parts:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_course import conversion
+from snn_course import UsageError, conversion
 from snn_course.akida_bridge import QuantNet
 from snn_course.pong import checkpoints, emulator, network, perception
 from snn_course.pong.spikes import FloatQ
@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 TEACHERS = ("pqn", "dqn")
+WHOLE = ("four", "two", "sparse")
+"""Agents of whole numbers, for the chip; the others have float weights."""
 LEVELS, STEPS = 15, 8
 """Of the float network with levels (as 4 bits have), and of the one that learns with spikes."""
 
@@ -57,6 +59,9 @@ def load(name: str, scale: str) -> Agent:
     path = checkpoints.find(name, scale)
     net = build(name)
     checkpoints.load(net, path)
+    if isinstance(net, QuantNet) and net.quantised != (name in WHOLE):
+        kind = "whole numbers" if name in WHOLE else "float weights"
+        raise UsageError(f"{path} is of another network: the agent '{name}' has {kind}.")
     see = perception.events if name == "events" else emulator.levels
     return Agent(name, net.eval().requires_grad_(requires_grad=False), path, see)
 
@@ -67,7 +72,7 @@ def teacher(scale: str) -> Agent:
     for name in TEACHERS:
         try:
             path = checkpoints.find(name, scale)
-        except checkpoints.UsageError:
+        except UsageError:
             continue
         rewards = checkpoints.card(path)["rewards"]
         found.append((sum(rewards) / len(rewards), name))

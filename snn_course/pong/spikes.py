@@ -23,7 +23,7 @@ from typing import Any
 
 from snn_course import lesson, neurons
 from snn_course.akida_bridge import Dense, IntLayer, IntNet, QuantNet
-from snn_course.akida_bridge.integers import input_limit, same_pad, sums
+from snn_course.akida_bridge.integers import input_limit, same_pad, straight, sums
 from snn_course.conversion import Activation, waited
 from snn_course.pong.emulator import SHAPE
 from snn_course.pong.network import q_network
@@ -138,22 +138,28 @@ class IfLayer(Connection):
 def free_running(net: QuantNet, x: torch.Tensor, num_steps: int) -> torch.Tensor:
     """Give Q [B, actions] of ``IfNet(net.to_integers(), num_steps)``, with gradients to the weights.
 
-    A neuron's threshold is worth L levels of its layer's step. Only the rounding of thresholds is left out.
-    The weights learn through surrogate gradients; as levels they play on, so both executions can be taught.
+    Forward it has the chip's rounded thresholds and steps; the gradient takes the real bias b and step s
+    (straight-through), for which a neuron's threshold is L s, and its current w L' s' spk + b. Spikes have a
+    surrogate gradient. The same weights play on as levels, so both executions can be taught at once.
     """
     step = x.new_tensor(1 / input_limit(net.specs), dtype=torch.float32)
     spk, worth = x.float().unsqueeze(0), step  # [1, B, C, H, W]: a still picture
     for layer in net.parts:
         weights, scale = layer.integer_weight(layer.unit_floor(step))
-        real = weights * (scale * worth).view(-1, 1, 1, 1)
-        cur = sums(layer.spec, spk.flatten(0, 1), real).unflatten(0, spk.shape[:2])  # [T, B, ...]
-        cur = cur + (layer.bias if cur.dim() == 3 else layer.bias.view(-1, 1, 1))
+        shape = (-1,) if isinstance(layer.spec, Dense) else (-1, 1, 1)
+        cur = sums(layer.spec, spk.flatten(0, 1), weights * (scale * worth).view(-1, 1, 1, 1))  # [T * B, ...]
         if layer.spec.act_bits is None:
-            return cur.mean(0)
+            return (cur + layer.bias).unflatten(0, spk.shape[:2]).mean(0)
+        unit = (step * scale).detach()
+        threshold, act_step = layer.constants(unit)
+        d = act_step * 2 ** (4 - layer.spec.act_bits)
+        bias = straight((d / 2 - 1 / 32 - threshold) * unit, layer.bias)
+        full = straight(layer.levels * d * unit, (layer.levels * layer.step).expand(len(d)))
+        cur = ((cur + bias.view(shape)) / full.view(shape)).unflatten(0, spk.shape[:2])  # [T, B, ...]
+        cur = cur.expand(num_steps, *cur.shape[1:])
+        spk, _ = neurons.leaky(cur, 1.0, 1.0, "subtract", mem=cur.new_tensor(0.5))
         step = layer.step
         worth = layer.levels * step
-        cur = (cur / worth).expand(num_steps, *cur.shape[1:])
-        spk, _ = neurons.leaky(cur, 1.0, 1.0, "subtract", mem=cur.new_tensor(0.5))
     raise AssertionError("the last layer has no activation")
 
 

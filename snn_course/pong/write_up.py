@@ -1,0 +1,93 @@
+"""The capstone's page in the journal, written from what the steps have measured.
+
+Numbers come from the steps' ``metrics.json``: the learner's own ones of this scale, else those that came with
+the agents (``checkpoints/<part>.metrics.json``). A step that was not run is named, and left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snn_course import UsageError, results, results_dir, summary
+from snn_course.pong.checkpoints import SHIPPED
+
+Table = Mapping[str, Any]
+PARTS = {
+    "train_pqn": "Learning to play: PQN",
+    "train_dqn": "Learning to play: DQN",
+    "convert": "From the teacher to spikes: no training, and training with levels",
+    "spike": "Spikes that learn: from the teacher, and alone",
+    "perceive": "What the agent sees: pictures or events",
+    "quantise": "Bits: 4 and 2, on the chip",
+    "sparsify": "Reward against spikes",
+}
+CHOICES = """\
+**Architecture.** One Q-network in all executions: 4 pictures of the court (31x42, 4 bits), three 3x3
+convolutions with stride 2 (16, 32, 32 filters), a dense layer of 128, and Q of three actions; 113,304 weights
+and biases. There are no norms, so that what learns is what the chip computes, and no other kernels than the
+AKD1000 has.
+
+**Policy.** The best Q, always. Sticky actions (0.25) stay on when an agent is judged.
+
+**Training.** A conventional Q-learner comes first, then students under its eye (DAgger). The agent is taught
+in two executions at once: as levels for the chip, and as free-running spikes."""
+
+
+def page(scale: str, tables: Sequence[Table]) -> str:
+    """Give the page (Markdown): choices, what each step measured, and the benchmark's tables.
+
+    Args:
+        scale: of the learner's results.
+        tables: with title, columns and rows, as in metrics.json.
+    """
+    found = {part: metrics for part in PARTS if (metrics := measured(part, scale)) is not None}
+    parts = [CHOICES]
+    for part, metrics in found.items():
+        parts += [f"**{PARTS[part]}.** {_sentences(metrics)}", *map(_markdown, metrics["tables"])]
+    parts += ["**The benchmark.** The shipped agent on each execution.", *map(_markdown, tables)]
+    return "\n\n".join([*parts, *_verdict(found), _missing(found)]).rstrip()
+
+
+def measured(part: str, scale: str) -> Mapping[str, Any] | None:
+    """Read what a step measured: the learner's own run of this scale, else the shipped one, else None."""
+    for path in (
+        results_dir() / f"capstone_pong_{part}" / scale / "metrics.json",
+        SHIPPED / f"{part}.metrics.json",
+    ):
+        try:
+            return results.read(path)
+        except UsageError:
+            continue
+    return None
+
+
+def _sentences(metrics: Mapping[str, Any]) -> str:
+    """Tell the measures that are neither proofs nor details of the mapping."""
+    told = [m for m in metrics["measures"] if m["kind"] != "proof"]
+    return "; ".join(f"{m['name']} {summary.value_of(m)}" for m in told) + "."
+
+
+def _markdown(table: Table) -> str:
+    first, *others = table["columns"]
+    head = [f"{table['title']}: {first}".rstrip(": "), *others]
+    lines = [head, ["---", *["---:"] * len(others)], *table["rows"]]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _verdict(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which goals were met, and which were not."""
+    goals = [(part, m) for part, metrics in found.items() for m in metrics["measures"] if m["kind"] == "goal"]
+    worked = [f"{m['name']} ({part}) {summary.value_of(m)}" for part, m in goals if m["met"]]
+    failed = [
+        f"{m['name']} ({part}) {summary.value_of(m)}, aim {summary.goal_of(m)}"
+        for part, m in goals
+        if m["met"] is False
+    ]
+    return [
+        f"**What worked.** {'; '.join(worked) or 'No goal was measured'}.",
+        f"**What did not.** {'; '.join(failed) or 'Every goal of these steps was met'}.",
+    ]
+
+
+def _missing(found: Mapping[str, Mapping[str, Any]]) -> str:
+    left = [part.replace("_", " --learner ") for part in PARTS if part not in found]
+    return f"Not measured: {', '.join(left)}." if left else ""
