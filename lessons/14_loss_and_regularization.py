@@ -3,8 +3,8 @@
 Question: How few spikes does a network need, and what does each saved spike cost in accuracy?
 Reading:  Cramer et al. (2022), surrogate gradients, activity regularisation; snntorch.functional.reg.
 Run:      python lessons/14_loss_and_regularization.py
-Expect:   at --scale quick: 5.5 times fewer spikes for at most 1 point of accuracy (3000 images, 20 s). The
-          whole cpu scale has not been measured yet.
+Expect:   25.2 ± 0.7 times fewer spikes, and 16 times fewer SynOps, for 0.9 points of MNIST accuracy. 3 seeds,
+          some 40 minutes on two busy CPU cores.
 
 A spike makes work wherever its axon ends: each connection that it meets adds a weight, a synaptic operation
 (SynOp). Nothing in a loss of lesson 09 asks for few spikes, so a network fires as much as it likes. A
