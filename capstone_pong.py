@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from snn_course import akida_bridge as ab
-from snn_course import conversion, figures, lesson, meters
+from snn_course import conversion, figures, lesson, meters, sweep
 from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
 from snn_course.pong import (
     agents,
@@ -59,7 +59,7 @@ Step = Literal["train", "convert", "spike", "perceive", "quantise", "sparsify", 
 class Config(lesson.Config):
     """Settings of the capstone."""
 
-    step: Positional[Step] = "train"
+    step: Positional[Step] = "benchmark"
     """What to do."""
 
     learner: Literal["pqn", "dqn"] = "pqn"
@@ -77,11 +77,20 @@ class Config(lesson.Config):
     episodes: Annotated[int, lesson.Range(1, 1000)] = 30
     """Episodes by which an agent is judged."""
 
+    longest: Annotated[int, lesson.Range(10, 27_000)] = 27_000
+    """Decisions after which an episode ends, as it stands (27,000: half an hour of play, the usual limit)."""
+
+    workers: Annotated[int, lesson.Range(0, 256)] = 0
+    """Of benchmark: executions that play side by side; 0: one for each core."""
+
     pictures: Annotated[int, lesson.Range(100, 1_000_000)] = 10_000
     """Decisions on which two executions are compared."""
 
     timed: Annotated[int, lesson.Range(10, 100_000)] = 500
     """Decisions of a live game that are timed."""
+
+    agent: Literal["four", "sparse", "two"] = "four"
+    """Of benchmark and watch: which of the chip's agents plays."""
 
     clip: Literal["gif", "mp4"] = "gif"
     """Of watch: kind of file."""
@@ -89,7 +98,7 @@ class Config(lesson.Config):
     @property
     def part(self) -> str:
         """The step, and the learner where there are two; the benchmark is the script itself."""
-        return {"train": "" if self.learner == "pqn" else "train_dqn"}.get(self.step, self.step)
+        return {"benchmark": "", "train": f"train_{self.learner}"}.get(self.step, self.step)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -104,7 +113,9 @@ SCALES: lesson.Scales = {
         "decisions": 10_000,
         "imitated": 2_048,
         "alone": 1_024,
-        "episodes": 1,
+        "episodes": 2,
+        "longest": 300,
+        "workers": 1,
         "pictures": 300,
         "timed": 50,
     },
@@ -121,7 +132,7 @@ SEEDS = 10_000  # the first seed of the episodes that judge; no training uses th
 def judge(config: Config, policy: emulator.Policy, episodes: int = 0) -> list[float]:
     """Give the rewards of an agent's episodes."""
     seeds = range(SEEDS, SEEDS + (episodes or config.episodes))
-    return [played.reward for played in emulator.play(policy, seeds)]
+    return [played.reward for played in emulator.play(policy, seeds, config.longest)]
 
 
 def reward(run: lesson.Run, name: str, rewards: list[float], **bounds: Any) -> float:
@@ -492,42 +503,65 @@ def draw_front(run: lesson.Run, points: list[Point], best: Point) -> None:
 
 def benchmark(config: Config, run: lesson.Run) -> None:
     """Play, count, time and weigh the shipped agent on every execution that this machine has."""
-    agent = agents.load("sparse", config.scale)
+    agent = agents.load(config.agent, config.scale)
     net = agents.chip(agent).to_integers()
     levels, free = LevelNet(net).to(run.device), compare.spiking(net, TIMES[:-1])
     x = emulator.levels(seen_by(config, run, agent))
     on_chip(run, "agent", agents.chip(agent), x)
-    ways: dict[str, nn.Module] = {"levels": levels} | {f"spikes, T {t}": n for t, n in free.items()}
-    policies = {name: agents.policy(way.to(run.device)) for name, way in ways.items()}
-    model = ab.to_akida(agents.chip(agent)) if ab.backend() != "absent" else None
-    if model is not None:
-        model = ab.map_model(model).runner
-        policies[AKIDA] = lambda frames: ab.predict(model, emulator.levels(frames)).argmax(1).numpy()
-    rewards = play_all(config, run, policies)
+    ways: dict[str, nn.Module] = {"levels": levels} | {f"{SPIKES}{t}": n for t, n in free.items()}
+    model = ab.map_model(ab.to_akida(agents.chip(agent))).runner if ab.backend() != "absent" else None
+    rewards = play_all(config, run, [*ways, *([on_akida()] if model is not None else []), RANDOM, MIRROR])
     table_of_rewards(config, run, rewards)
     table_of_hops(config, run, ways, x, rewards)
-    spent = table_of_operations(run, {"levels": levels, "spikes, T 15": free[15]}, x[:500])
+    spent = table_of_operations(run, {"levels": levels, f"{SPIKES}15": free[15]}, x[:500])
     timed = table_of_latency(config, run, levels, free[15], model)
     table_of_energy(run, levels, spent, x)
     draw_benchmark(run, rewards, timed)
     run.analysis(write_up.page(config.scale, run.tables()))
 
 
-AKIDA = f"Akida {ab.backend()}"
+SPIKES, RANDOM, MIRROR = "spikes, T ", "random player", "opponent's rule, from RAM"
 
 
-def play_all(config: Config, run: lesson.Run, policies: dict[str, emulator.Policy]) -> dict[str, list[float]]:
-    """Play the episodes of each execution, and write all of them down. Returns: the rewards."""
-    rows, found = list[players.Episode](), dict[str, list[float]]()
-    policies = policies | {"random player": players.random_player(run.seed)}
-    for name, policy in policies.items():
-        played = emulator.play(policy, range(SEEDS, SEEDS + config.episodes))
-        rows += [players.Episode("sparse", name, *episode) for episode in played]
-        found[name] = [episode.reward for episode in played]
-        mean, error = compare.mean_and_error(found[name])
-        run.console.print(f"  {name}: {mean:.2f} +- {error:.2f}")
+def on_akida() -> str:
+    """Name the execution on the card, or in the simulator."""
+    return f"Akida {ab.backend()}"
+
+
+def play_all(config: Config, run: lesson.Run, names: list[str]) -> dict[str, list[float]]:
+    """Play the episodes of each execution, side by side on the cores there are. Returns: the rewards.
+
+    A card serves one process, so there the Akida's episodes are played in this one.
+    """
+    here = [on_akida()] if ab.backend() == "hardware" else []
+    points = {name: (config, name, run.device.type) for name in names if name not in here}
+    found = sweep.run_points(run, "play_one", points, config.workers)
+    found |= {name: play_one(config, name, run.device.type) for name in here}
+    episodes = {name: [emulator.Played(*played) for played in found[name]["played"]] for name in names}
+    rows = [players.Episode(config.agent, name, *one) for name, played in episodes.items() for one in played]
     players.write_csv(run.folder / "episodes.csv", rows)
-    return found
+    return {name: [one.reward for one in played] for name, played in episodes.items()}
+
+
+def play_one(config: Config, name: str, device: str) -> dict[str, Any]:
+    """Play the episodes of one execution, in whatever process. Returns: what ``emulator.Played`` holds."""
+    seeds = range(SEEDS, SEEDS + config.episodes)
+    if name == MIRROR:  # its rallies are long: a tenth of the episodes
+        return {
+            "played": [
+                tuple(p) for p in players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
+            ]
+        }
+    net = agents.chip(agents.load(config.agent, config.scale))
+    policy = players.random_player(config.seed)
+    if name == on_akida():
+        model = ab.map_model(ab.to_akida(net)).runner
+        policy = lambda frames: ab.predict(model, emulator.levels(frames)).argmax(1).numpy()  # noqa: E731
+    elif name != RANDOM:
+        integers = net.to_integers()
+        way = LevelNet(integers) if name == "levels" else IfNet(integers, int(name.removeprefix(SPIKES)))
+        policy = agents.policy(way.to(device))
+    return {"played": [tuple(played) for played in emulator.play(policy, seeds, config.longest)]}
 
 
 def table_of_rewards(config: Config, run: lesson.Run, found: dict[str, list[float]]) -> None:
@@ -540,8 +574,6 @@ def table_of_rewards(config: Config, run: lesson.Run, found: dict[str, list[floa
         except lesson.UsageError:
             continue
         rows.append([f"{text} (its card)", *compare.mean_and_error(rewards), len(rewards)])
-    follower = players.play_mirror(range(SEEDS, SEEDS + max(1, config.episodes // 10)))
-    rows.append(["opponent's rule, from RAM", *compare.mean_and_error(follower), len(follower)])
     rows += [[f"{p.name} (published)", p.mean, p.spread or "-", "-"] for p in players.PUBLISHED]
     missing = [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-"]]
     missing += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-"]]
@@ -551,13 +583,13 @@ def table_of_rewards(config: Config, run: lesson.Run, found: dict[str, list[floa
     for name, rewards in found.items():
         mean, error = compare.mean_and_error(rewards)
         note = f"{config.episodes} episodes, +- {error:.2f}"
-        if name != "random player":
+        if name not in (RANDOM, MIRROR):
             run.measure(f"{name}: reward", mean, headline=name not in short[:2], note=note)
     run.measure("best episode", max(found["levels"]))
     run.measure("spikes, best T up to 15: reward lost", plain - best, at_most={"cpu": 1.0})
-    if AKIDA in found:
-        lost = plain - compare.mean_and_error(found[AKIDA])[0]
-        run.measure(f"{AKIDA}: reward lost", lost, at_most={"cpu": 1.0})
+    if on_akida() in found:
+        lost = plain - compare.mean_and_error(found[on_akida()])[0]
+        run.measure(f"{on_akida()}: reward lost", lost, at_most={"cpu": 1.0})
 
 
 RELATIVES = {
@@ -583,7 +615,7 @@ def table_of_hops(
     q = compare.answers(ways["levels"], x)
     teacher = compare.answers(agents.teacher(config.scale).net, x)
     rows: list[list[Any]] = [["teacher -> levels", *compare.hop(q, teacher), "-"]]
-    net = agents.chip(agents.load("sparse", config.scale)).to_integers()
+    net = agents.chip(agents.load(config.agent, config.scale)).to_integers()
     plain = compare.mean_and_error(rewards["levels"])[0]
     by_layers = compare.answers(IfNet(net, 15, wait=None, dtype=torch.float64), x)
     rows.append(["levels -> spikes, by layers", *compare.hop(by_layers, q), 0.0])
@@ -591,9 +623,9 @@ def table_of_hops(
         if name != "levels":
             change = compare.mean_and_error(rewards[name])[0] - plain
             rows.append([f"levels -> {name}", *compare.hop(compare.answers(way, x), q), change])
-    if AKIDA in rewards:
-        change = compare.mean_and_error(rewards[AKIDA])[0] - plain
-        rows.append([f"levels -> {AKIDA}", 100.0, 0.0, change])  # proven above, for the same pictures
+    if on_akida() in rewards:
+        change = compare.mean_and_error(rewards[on_akida()])[0] - plain
+        rows.append([f"levels -> {on_akida()}", 100.0, 0.0, change])  # proven above, for the same pictures
     run.table(f"Hops, {len(x)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
 
 
@@ -605,7 +637,7 @@ def table_of_operations(
     sent = [*compare.events(ways["levels"], x), ("-", "-", "-")]  # type: ignore[arg-type]
     rows: list[list[Any]] = []
     for name, plain, spiking, (events, spikes, silent) in zip(
-        LAYERS, counted["levels"], counted["spikes, T 15"], sent, strict=True
+        LAYERS, counted["levels"], counted[f"{SPIKES}15"], sent, strict=True
     ):
         percent = 100 * silent if isinstance(silent, float) else silent
         rows.append([name, plain.dense, plain.macs, spiking.macs + spiking.acs, events, spikes, percent])
@@ -613,7 +645,7 @@ def table_of_operations(
     run.table("Operations and events of a decision", columns, rows)
     totals = {name: Operations.sum(layers) for name, layers in counted.items()}
     run.measure("effective MACs, levels", totals["levels"].macs)
-    run.measure("additions, spikes, T 15", totals["spikes, T 15"].acs)
+    run.measure("additions, spikes, T 15", totals[f"{SPIKES}15"].acs)
     return {name: (ops.macs, ops.acs) for name, ops in totals.items()}
 
 
@@ -630,7 +662,7 @@ def table_of_latency(
         latency.torch_backend(f"spikes, T 15, {device.type}", spikes, device),
     ]
     if model is not None:
-        backends.append(latency.akida_backend(AKIDA, model))
+        backends.append(latency.akida_backend(on_akida(), model))
     found = {b.name: latency.percentiles(latency.measure(b, config.timed)) for b in backends}
     rows = [[name, part, *times] for name, parts in found.items() for part, *times in parts]
     run.table("Latency, ms, one decision at a time", ["on", "part", "p50", "p95", "p99"], rows)
@@ -668,7 +700,7 @@ def draw_benchmark(
 ) -> None:
     """Draw rewards with their errors, and where the time goes."""
     mean, error = np.array([compare.mean_and_error(found) for found in rewards.values()]).T
-    spiking = compare.mean_and_error(rewards["spikes, T 15"])[0]
+    spiking = compare.mean_and_error(rewards[f"{SPIKES}15"])[0]
     title = f"{mean[0]:.1f} of 21 points as levels, {spiking:.1f} as free-running spikes"
     fig, (left, right) = figures.new(title, columns=2, size=(11, 4))
     left.barh([*rewards], mean, xerr=error, color=figures.BLUE, capsize=3)
@@ -690,7 +722,7 @@ def draw_benchmark(
 
 def watch(config: Config, run: lesson.Run) -> None:
     """Draw a rally of the shipped agent, with each layer's levels beside the screen."""
-    agent = agents.load("sparse", config.scale)
+    agent = agents.load(config.agent, config.scale)
     path = run.file(f"rally.{config.clip}", "A rally, and the spikes of each decision, T = 15")
     seconds = 1.0 if config.scale == "quick" else 8.0
     clip = film.record(

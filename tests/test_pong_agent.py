@@ -522,7 +522,6 @@ def test_weights_of_another_architecture_are_one_clear_line(name, foreign, shipp
 # ---------------------------------------------------------------------- steps of the script
 
 
-@pytest.mark.xfail(strict=True, reason="train is the default and has the script's own name")
 def test_without_a_step_the_script_is_the_benchmark():
     assert capstone.Config().step == "benchmark"
     assert capstone.Config().part == ""
@@ -593,7 +592,7 @@ def test_an_unknown_step_is_one_clear_line():
     assert "nonsense" in done.stderr
 
 
-@pytest.mark.parametrize(("step", "agent"), [("watch", "sparse"), ("sparsify", "four"), ("convert", "pqn")])
+@pytest.mark.parametrize(("step", "agent"), [("watch", "four"), ("sparsify", "four"), ("convert", "pqn")])
 def test_a_step_without_its_agent_is_one_clear_line(step, agent, shipped, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), step, "--scale", "quick"])
     with pytest.raises(SystemExit) as stop:

@@ -75,16 +75,16 @@ def test_mirror_beats_chance_and_its_own_opposite() -> None:
         "random": lambda ram, before: int(rng.integers(3)),
         "opposite": upside_down,
     }
-    points = {name: players.play_mirror([3], rule, decisions=600)[0] for name, rule in rules.items()}
+    points = {name: players.play_mirror([3], rule, most=600)[0].reward for name, rule in rules.items()}
     assert points["mirror"] > points["random"] + 5
     assert points["mirror"] > points["opposite"] + 5
 
 
 def test_one_reward_for_each_seed_and_the_same_again() -> None:
-    rewards = players.play_mirror([1, 2, 1], upside_down, decisions=120)
-    assert len(rewards) == 3
-    assert rewards[0] == rewards[2]
-    assert sum(rewards) < 0
+    played = players.play_mirror([1, 2, 1], upside_down, most=120)
+    assert [(one.seed, one.decisions) for one in played] == [(1, 120), (2, 120), (1, 120)]
+    assert played[0] == played[2]
+    assert sum(one.reward for one in played) < 0
 
 
 def test_published_rewards_agree_with_the_paper_s_own_percentage() -> None:

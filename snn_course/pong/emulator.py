@@ -26,6 +26,8 @@ STICKY = 0.25
 STACK, SIDE = 4, 84
 COURT = slice(14, 76)
 """Rows of the 84x84 picture between the walls."""
+LONGEST = 27_000
+"""Decisions of an episode at most: half an hour of play."""
 SHAPE = (STACK, (COURT.stop - COURT.start) // 2, SIDE // 2)
 """Shape of what the network sees, (frames, rows, columns); the latest frame is the last."""
 GREY, GREYS_A_LEVEL = 87, 4
@@ -87,6 +89,7 @@ def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> 
         frameskip=1,  # AtariPreprocessing skips the frames: both would skip 16
         repeat_action_probability=sticky,
         render_mode="rgb_array" if render else None,
+        disable_env_checker=True,  # ALE's own tests cover it; here it costs time
     )
     seen = AtariPreprocessing(game, noop_max=noop_max, frame_skip=4, screen_size=SIDE)
     return FrameStackObservation(seen, STACK, padding_type="zero")
@@ -100,10 +103,11 @@ class Played(NamedTuple):
     decisions: int
 
 
-def play(policy: Policy, seeds: Sequence[int]) -> list[Played]:
+def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST) -> list[Played]:
     """Play one episode for each seed, side by side, through Gymnasium's wrappers.
 
-    The seed decides the number of idle steps at the start (0 to 30) and which actions stick.
+    The seed decides the number of idle steps at the start (0 to 30) and which actions stick. After ``most``
+    decisions an episode ends as it stands.
     """
     games = [single() for _ in seeds]
     frames = [game.reset(seed=seed)[0] for game, seed in zip(games, seeds, strict=True)]
@@ -114,7 +118,7 @@ def play(policy: Policy, seeds: Sequence[int]) -> list[Played]:
         for i, action in zip(running, chosen, strict=True):
             frames[i], reward, ended, cut, _ = games[i].step(int(action))
             played[i] = Played(played[i].seed, played[i].reward + float(reward), played[i].decisions + 1)
-            still += [] if ended or cut else [i]
+            still += [] if ended or cut or played[i].decisions == most else [i]
         running = still
     return played
 

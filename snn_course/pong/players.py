@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from snn_course import UsageError
-from snn_course.pong.emulator import ACTIONS, Policy, single
+from snn_course.pong.emulator import ACTIONS, LONGEST, Played, Policy, single
 
 import numpy as np
 import numpy.typing as npt
@@ -52,29 +52,26 @@ def mirror(ram: Ram, before: Ram) -> int:
     return 2 if below > 0 else 1
 
 
-def play_mirror(seeds: Sequence[int], rule: Rule = mirror, decisions: int = 27_000) -> list[float]:
+def play_mirror(seeds: Sequence[int], rule: Rule = mirror, most: int = LONGEST) -> list[Played]:
     """Play one episode for each seed by a rule that reads the RAM, in the game in which agents are judged.
 
     Args:
         seeds: as of ``emulator.play``.
         rule: what to do.
-        decisions: at most so many in an episode; ALE itself stops after 27,000 (half an hour of play).
-
-    Returns: the rewards, points won minus points lost, -21 .. 21.
+        most: decisions after which an episode ends as it stands.
     """
-    game, rewards = single(), []
+    game, played = single(), []
     for seed in seeds:
         game.reset(seed=seed)
         ram = before = game.unwrapped.ale.getRAM()
-        rewards.append(0.0)
-        for _ in range(decisions):
+        total, decisions, over = 0.0, 0, False
+        while decisions < most and not over:
             _, reward, ended, cut, _ = game.step(int(ACTIONS[rule(ram, before)]))
-            rewards[-1] += float(reward)
-            if ended or cut:
-                break
+            total, decisions, over = total + float(reward), decisions + 1, ended or cut
             before, ram = ram, game.unwrapped.ale.getRAM()
+        played.append(Played(seed, total, decisions))
     game.close()
-    return rewards
+    return played
 
 
 # ---------------------------------------------------------------------- published
