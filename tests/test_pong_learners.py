@@ -392,3 +392,15 @@ def test_an_empty_file_of_weights_is_one_clear_line(agent):
 def test_a_card_of_another_kind_is_one_clear_line(agent):
     (checkpoints.SHIPPED / "pqn.json").write_text("[]", encoding="utf-8")
     assert "pqn.json is missing or damaged" in one_line(checkpoints.card, checkpoints.SHIPPED / "pqn.pt")
+
+
+# ---------------------------------------------------------------------- reward of a round
+
+
+def test_the_reward_of_a_round_is_that_of_an_episode_with_its_share_of_points():
+    assert pqn.expected(0, 0) == 0
+    assert pqn.expected(2100, 100) == pytest.approx(20, abs=0.02)
+    assert pqn.expected(100, 2100) == pytest.approx(-20, abs=0.02)
+    assert pqn.expected(10**6, 0) == pytest.approx(21, abs=1e-3)
+    shares = [pqn.expected(won, 40 - won) for won in range(41)]
+    assert shares == sorted(shares)

@@ -21,7 +21,7 @@ from typing import Any
 
 from snn_course.pong.emulator import ACTIONS, SHAPE, levels, many
 from snn_course.pong.network import GAMMA
-from snn_course.pong.pqn import History
+from snn_course.pong.pqn import History, expected
 from snn_course.run import Run
 
 import numpy as np
@@ -74,8 +74,9 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
         net: from levels [B, 4, 31, 42] to Q [B, 3].
         recipe: how to learn.
 
-    Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in it
-    and their number, the loss (0 before the first training step) and the mean Q.
+    Returns: for each round decisions ("steps"), CPU "seconds", the "reward" of an episode with this share of
+    points won (``expected``), the number of "points", the loss
+    (0 before the first training step) and the mean Q.
     """
     learner = Learner(net, recipe)
     state = run.load(name) or {"history": []}
@@ -91,7 +92,7 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
         run.save(name, {"history": history} | learner.state())
         run.console.print(
             f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
-            f"reward {told['reward']:.1f} over {told['episodes']:.0f} episodes"
+            f"reward {told['reward']:.1f} over {told['points']:.0f} points"
         )
     return history
 
@@ -216,8 +217,7 @@ def _round(run: Run, name: str, learner: Learner, steps: range) -> dict[str, flo
     recipe, replay = learner.recipe, learner.replay
     env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + steps.start)
     replay.new_games()
-    score, ended = np.zeros(recipe.games), list[float]()
-    losses, values = list[float](), list[float]()
+    losses, values, won, lost = list[float](), list[float](), 0, 0
     for step in run.progress(steps, name):
         done = step * recipe.games
         learner.optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
@@ -225,19 +225,16 @@ def _round(run: Run, name: str, learner: Learner, steps: range) -> dict[str, flo
         seen = levels(frames)
         action, value = _decide(learner.net, seen, random)
         frames, points, dead, cut, _ = env.step(ACTIONS[action.numpy()])
-        over = dead | cut
-        replay.add(seen[:, -1], action, torch.from_numpy(points).float(), torch.from_numpy(over))
-        score += points
-        ended += [float(s) for s in score[over]]
-        score[over] = 0
+        replay.add(seen[:, -1], action, torch.from_numpy(points).float(), torch.from_numpy(dead | cut))
+        won, lost = won + int((points > 0).sum()), lost + int((points < 0).sum())
         values.append(value)
         if done >= recipe.start:
             losses += [learner.train() for _ in range(recipe.trainings)]
     env.close()
     return {
         "steps": float(steps.stop * recipe.games),
-        "reward": float(np.mean(ended)) if ended else -21.0,
-        "episodes": float(len(ended)),
+        "reward": expected(won, lost),
+        "points": float(won + lost),
         "loss": float(np.mean(losses)) if losses else 0.0,
         "q": float(np.mean(values)),
     }

@@ -71,8 +71,8 @@ def imitate(
         see: from frames [B, 4, 84, 84] to the student's input.
         loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance`` alone.
 
-    Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in
-    it, "loss", and "agreement": the share of decisions that were the teacher's, in %.
+    Returns: for each round decisions ("steps"), CPU "seconds", "reward" as in PQN, "loss", and
+    "agreement": the share of decisions that were the teacher's, in %.
     """
     optimizer = torch.optim.Adam(student.parameters(), lr=recipe.rate)
     state: dict[str, Any] = run.load(name) or {"history": []}
@@ -112,7 +112,7 @@ class _Lesson:
         recipe = self.recipe
         self.seen, self.told = list[torch.Tensor](), list[torch.Tensor]()
         env, frames = many(recipe.games, seed=2_000_003 * (run.seed + 1) + updates.start)
-        score, ended, losses, same = np.zeros(recipe.games), list[float](), list[float](), list[float]()
+        losses, same, won, lost = list[float](), list[float](), 0, 0
         for update in run.progress(updates, name):
             self.optimizer.param_groups[0]["lr"] = recipe.rate * (1 - update / total)
             told = list[torch.Tensor]()
@@ -123,7 +123,7 @@ class _Lesson:
 
             memory = pqn.play(env, frames, self.student, recipe.horizon, recipe.random, see_both)
             frames = memory.frames
-            ended += pqn.finished(score, memory)
+            won, lost = won + int((memory.reward > 0).sum()), lost + int((memory.reward < 0).sum())
             wanted = torch.stack(told[:-1])  # [horizon, games, actions]; the last is of the frames to come
             same.append((wanted.argmax(-1) == memory.q[:-1].argmax(-1)).double().mean().item())
             self.seen.append(memory.seen)
@@ -132,7 +132,7 @@ class _Lesson:
         env.close()
         return {
             "steps": float(updates.stop * recipe.games * recipe.horizon),
-            "reward": float(np.mean(ended)) if ended else float("nan"),
+            "reward": pqn.expected(won, lost),
             "loss": float(np.mean(losses)),
             "agreement": 100 * float(np.mean(same)),
         }

@@ -66,8 +66,8 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
         net: from levels [B, 4, 31, 42] to Q [B, 3].
         recipe: how to learn.
 
-    Returns: for each round decisions ("steps"), CPU "seconds", mean "reward" of the episodes that ended in it
-    and their number, the loss and the mean Q.
+    Returns: for each round decisions ("steps"), CPU "seconds", the "reward" of an episode with this share of
+    points won (``expected``), the number of "points", the loss and the mean Q.
     """
     optimizer = torch.optim.RAdam(net.parameters(), lr=recipe.rate)
     state = run.load(name) or {"history": []}
@@ -84,7 +84,7 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
         run.save(name, {"history": history, "net": net.state_dict(), "optimizer": optimizer.state_dict()})
         run.console.print(
             f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
-            f"reward {told['reward']:.1f} over {told['episodes']:.0f} episodes"
+            f"reward {told['reward']:.1f} over {told['points']:.0f} points"
         )
     return history
 
@@ -94,23 +94,22 @@ def _round(
 ) -> dict[str, float]:
     """Start new games, and play and train for some updates."""
     env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + updates.start)
-    score, ended = np.zeros(recipe.games), list[float]()
-    losses, values = list[float](), list[float]()
+    losses, values, won, lost = list[float](), list[float](), 0, 0
     for update in run.progress(updates, name):
         done = update * recipe.games * recipe.horizon
         optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
         random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
         memory = play(env, frames, net, recipe.horizon, random)
         frames = memory.frames
-        ended += finished(score, memory)
+        won, lost = won + int((memory.reward > 0).sum()), lost + int((memory.reward < 0).sum())
         target = returns(memory.q, memory.reward, recipe.trace)
         losses.append(_train(net, optimizer, recipe, memory, target))
         values.append(float(memory.q.max(-1).values.mean()))
     env.close()
     return {
         "steps": float((updates.stop) * recipe.games * recipe.horizon),
-        "reward": float(np.mean(ended)) if ended else -21.0,
-        "episodes": float(len(ended)),
+        "reward": expected(won, lost),
+        "points": float(won + lost),
         "loss": float(np.mean(losses)),
         "q": float(np.mean(values)),
     }
@@ -124,7 +123,6 @@ class Memory:
     action: torch.Tensor
     reward: torch.Tensor
     q: torch.Tensor
-    over: list[np.ndarray]
     frames: Frames
 
 
@@ -141,28 +139,26 @@ def play(
 
     ``see`` turns frames [games, 4, 84, 84] into the network's input.
     """
-    seen, action, reward, q, over = [], [], [], [], []
+    seen, action, reward, q = [], [], [], []
     for _ in range(horizon):
         seen.append(see(frames))
         q.append(net(seen[-1]))
         other = torch.randint(len(ACTIONS), (len(frames),))
         action.append(torch.where(torch.rand(len(frames)) < random, other, q[-1].argmax(1)))
-        frames, points, ended, cut, _ = env.step(ACTIONS[action[-1].numpy()])
+        frames, points, *_ = env.step(ACTIONS[action[-1].numpy()])
         reward.append(torch.from_numpy(points).float())
-        over.append(ended | cut)
     q.append(net(see(frames)))
     stack = torch.stack
-    return Memory(stack(seen), stack(action), stack(reward), stack(q), over, frames)
+    return Memory(stack(seen), stack(action), stack(reward), stack(q), frames)
 
 
-def finished(score: np.ndarray, memory: Memory) -> list[float]:
-    """Add the points to each game's ``score`` [games], in place. Returns: those of the games that ended."""
-    ended = []
-    for reward, over in zip(memory.reward.numpy(), memory.over, strict=True):
-        score += reward
-        ended += [float(s) for s in score[over]]
-        score[over] = 0
-    return ended
+def expected(won: int, lost: int) -> float:
+    """Give the reward of an episode to 21 points with this share of points won.
+
+    A round of training is too short to count whole episodes: only the short ones would end in it.
+    """
+    share = (won + 0.5) / (won + lost + 1)  # without any point: a half
+    return 21 - 21 * (1 - share) / share if share > 0.5 else 21 * share / (1 - share) - 21
 
 
 def returns(q: torch.Tensor, reward: torch.Tensor, trace: float) -> torch.Tensor:
