@@ -465,7 +465,7 @@ class Both:
             part.register_forward_hook(lambda _, __, out: self.levels.append(out[0]))
 
     def __call__(self, net: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        """Give the loss for inputs [B, 4, 31, 42] and the teacher's Q [B, 3]."""
+        """Give the loss for inputs [B, 4, rows, columns] and the teacher's Q [B, 3]."""
         assert isinstance(net, ab.QuantNet)
         self.levels.clear()
         apart = imitate.distance(net(seen), told)

@@ -18,13 +18,12 @@ import torch
 
 
 def slow_levels(frames: np.ndarray) -> np.ndarray:
-    """Level = clip(round((mean of 2x2 - 87) / 4)), halves upwards, pixel by pixel in floats."""
-    court = frames[14:76].astype(float)
-    found = np.zeros((31, 42))
-    for row in range(31):
-        for column in range(42):
-            mean = court[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].mean()
-            found[row, column] = np.clip(np.floor((mean - 87) / 4 + 0.5), 0, 15)
+    """Level = clip(round((mean of the pool - 87) / 4)), halves upwards, pixel by pixel in floats."""
+    court, (down, across) = frames[14:76].astype(float), emulator.POOL
+    found = np.zeros(emulator.SHAPE[1:])
+    for row, column in np.ndindex(*found.shape):
+        mean = court[down * row : down * (row + 1), across * column : across * (column + 1)].mean()
+        found[row, column] = np.clip(np.floor((mean - 87) / emulator.GREYS_A_LEVEL + 0.5), 0, 15)
     return found
 
 
@@ -34,7 +33,7 @@ def test_levels_equal_the_float_formula():
     frames[0] = rng.integers(80, 160, (4, 84, 84))  # where the levels lie
     found = emulator.levels(frames)
     assert found.dtype == torch.uint8
-    assert found.shape == (2, *emulator.SHAPE) == (2, 4, 31, 42)
+    assert found.shape == (2, *emulator.SHAPE)
     assert set(found.unique().tolist()) == set(range(16))
     for picture, frame in zip(found.flatten(0, 1), frames.reshape(-1, 84, 84), strict=True):
         assert np.array_equal(picture.numpy(), slow_levels(frame))
@@ -141,7 +140,7 @@ def numbered(rows: int, steps: int, ends: tuple[int, ...] = (), points: tuple[in
     """A replay of one game: its picture at step s is all s + 1; it ends after some steps, with or without."""
     replay = dqn.Replay(rows, 1)
     for step in range(steps):
-        picture = torch.full((1, 31, 42), step + 1, dtype=torch.uint8)
+        picture = torch.full((1, *emulator.SHAPE[1:]), step + 1, dtype=torch.uint8)
         reward = torch.tensor([float(step in points)])
         replay.add(picture, torch.tensor([step % 3]), reward, torch.tensor([step in ends]))
     return replay
@@ -173,7 +172,9 @@ def test_a_decision_counts_after_a_point_but_not_after_a_game_given_up():
     replay = numbered(40, 10)
     replay.new_games()
     for _ in range(10):
-        replay.add(*(torch.ones(1, 31, 42), torch.zeros(1), torch.zeros(1), torch.tensor([False])))
+        replay.add(
+            *(torch.ones(1, *emulator.SHAPE[1:]), torch.zeros(1), torch.zeros(1), torch.tensor([False]))
+        )
     assert drawn(replay).keys() >= {6, 0}
     assert not {7, 8, 9} & set(drawn(replay))  # a round's end
 
@@ -199,7 +200,7 @@ def games() -> tuple[dqn.Replay, list[torch.Tensor], list[int]]:
 
 
 def rebuilt(replay: dqn.Replay, steps: range) -> torch.Tensor:
-    """Stacks of both games at these steps, [steps, 2, 4, 31, 42]."""
+    """Stacks of both games at these steps, [steps, 2, 4, rows, columns]."""
     step = torch.tensor(steps).repeat_interleave(2)
     return replay.stacks(step, torch.arange(len(step)) % 2).unflatten(0, (-1, 2))
 

@@ -220,7 +220,7 @@ def test_percentiles_of_known_numbers() -> None:
 
 
 def some_levels(count: int) -> torch.Tensor:
-    """Levels [count, 4, 31, 42] of a game played at random."""
+    """Levels [count, 4, rows, columns] of a game played at random."""
     env, frames = emulator.many(count, seed=5)
     rng = np.random.default_rng(5)
     for _ in range(60):

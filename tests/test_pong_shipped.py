@@ -26,7 +26,7 @@ def test_the_agent_and_its_teacher_are_there():
 def test_each_agent_loads_and_tells_where_it_comes_from(name):
     agent = agents.load(name, "cpu")
     channels = 6 if name == "events" else 4
-    assert agent.net(torch.zeros(2, channels, 31, 42, dtype=torch.uint8)).shape == (2, 3)
+    assert agent.net(torch.zeros(2, channels, *emulator.SHAPE[1:], dtype=torch.uint8)).shape == (2, 3)
     card = checkpoints.card(agent.path)
     assert card["command"].startswith("python capstone_pong.py ")
     assert card["commit"]

@@ -41,13 +41,18 @@ def net(stacks):
 
 def one_camera_a_pair(frames, pixel):
     """Events as lesson 04's camera sends them, put into bins one at a time."""
-    seen = np.zeros((len(frames), 6, 31, 42), dtype=int)
+    seen = np.zeros((len(frames), 6, *emulator.SHAPE[1:]), dtype=int)
     for game, stack in enumerate(frames):
         for pair in range(3):
             shown = stack[pair : pair + 2, emulator.COURT]
             stream = events.record(events.DvsCamera(pixel), shown, fps=15)
             for event in stream:
-                seen[game, 2 * pair + (not event["p"]), event["y"] // 2, event["x"] // 2] += 1
+                seen[
+                    game,
+                    2 * pair + (not event["p"]),
+                    event["y"] // emulator.POOL[0],
+                    event["x"] // emulator.POOL[1],
+                ] += 1
     return torch.from_numpy(seen.clip(0, 15).astype(np.uint8))
 
 
@@ -67,7 +72,7 @@ def test_another_threshold_gives_other_events(stacks):
 
 def test_shape_range_and_repetition(stacks):
     seen = perception.events(stacks)
-    assert seen.shape == (32, len(perception.CHANNELS), 31, 42)
+    assert seen.shape == (32, len(perception.CHANNELS), *emulator.SHAPE[1:])
     assert seen.dtype == torch.uint8
     assert seen.max() == perception.MOST
     assert torch.equal(seen, perception.events(stacks.copy()))

@@ -9,8 +9,8 @@ The present network Q chooses the action, and an older copy Q' says its worth: w
 (double Q-learning, van Hasselt et al. 2016). Three rewards bring the news of a point three decisions back at
 once (Hessel et al. 2018). A point ends the sum, as in PQN: what follows is a new rally.
 
-The replay has one picture for each decision, of 1,302 bytes, and puts the four of a stack together when they
-are drawn: 130 MB, not 521. It belongs to the kept state, so a resumed run draws what an unbroken one does.
+The replay has one picture for each decision, and puts the four of a stack together when they are drawn: a
+quarter of the memory. It belongs to the kept state, so a resumed run draws what an unbroken one does.
 """
 
 import copy
@@ -71,7 +71,7 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
     Args:
         run: keeps the state of each round, shows the progress, gives the seed.
         name: of the kept state.
-        net: from levels [B, 4, 31, 42] to Q [B, 3].
+        net: from levels [B, 4, rows, columns] to Q [B, 3].
         recipe: how to learn.
 
     Returns: for each round decisions ("steps"), CPU "seconds", the "reward" of an episode with this share of
@@ -120,7 +120,7 @@ class Replay:
     def add(
         self, picture: torch.Tensor, action: torch.Tensor, reward: torch.Tensor, over: torch.Tensor
     ) -> None:
-        """Take one step of all games: each one's newest picture [games, 31, 42], and whether it ended."""
+        """Take one step of all games: their newest pictures [games, rows, columns], and who ended."""
         row = self.steps % len(self.age)
         self.pictures[row], self.action[row], self.reward[row] = picture, action, reward
         self.age[row] = self._next_age
@@ -128,7 +128,7 @@ class Replay:
         self.steps += 1
 
     def stacks(self, step: torch.Tensor, game: torch.Tensor) -> torch.Tensor:
-        """Give what games [B] saw at steps [B]: uint8 [B, 4, 31, 42]. Before a game's start all is 0."""
+        """Give what games [B] saw at steps [B]: uint8 [B, 4, rows, columns], 0 before a game's start."""
         back = torch.arange(BACK, -1, -1)
         rows = (step[:, None] - back) % len(self.age)
         begun = back <= self.age[rows[:, -1], game][:, None]
@@ -164,7 +164,7 @@ class Replay:
 
 @dataclass
 class Batch:
-    """Drawn decisions: what was seen [B, 4, 31, 42] and done [B], the n rewards [B, n], what is seen then."""
+    """Drawn decisions: what was seen [B, 4, rows, columns], done [B], earned [B, n], and seen after that."""
 
     seen: torch.Tensor
     action: torch.Tensor

@@ -10,6 +10,7 @@ What the network gets is smaller, and made for the chip (``levels``): the court 
 say nothing about the ball and would send events in every frame, at half the resolution, in 4 bits.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,10 +29,12 @@ COURT = slice(14, 76)
 """Rows of the 84x84 picture between the walls."""
 LONGEST = 27_000
 """Decisions of an episode at most: half an hour of play."""
-SHAPE = (STACK, (COURT.stop - COURT.start) // 2, SIDE // 2)
+POOL = (2, 2)
+"""Rows and columns of the picture whose mean becomes one value for the network."""
+SHAPE = (STACK, (COURT.stop - COURT.start) // POOL[0], SIDE // POOL[1])
 """Shape of what the network sees, (frames, rows, columns); the latest frame is the last."""
 GREY, GREYS_A_LEVEL = 87, 4
-"""Grey of the empty court, and greys for one level: ball and paddles are up to 63 above the court."""
+"""Grey of the empty court, and greys for one level."""
 
 Frames = npt.NDArray[np.uint8]
 Policy = Callable[[Frames], npt.NDArray[np.int64]]
@@ -39,15 +42,16 @@ Policy = Callable[[Frames], npt.NDArray[np.int64]]
 
 
 def levels(frames: Frames) -> torch.Tensor:
-    """Give frames [..., 84, 84] as the network sees them: uint8 [..., 31, 42], values 0 .. 15.
+    """Give frames [..., 84, 84] as the network sees them: uint8 [..., rows, columns], values 0 .. 15.
 
-    level = clip((mean of 2x2 pixels - 87) / 4, rounded, 0, 15), in integers: the mean is a sum of four.
+    level = clip((mean of the pooled pixels - 87) / 4, rounded, 0, 15), in integers: the mean is a sum of n.
     """
-    court = frames[..., COURT, :].astype(np.int16)
-    upper, lower = court[..., ::2, :], court[..., 1::2, :]
-    four = (upper + lower)[..., ::2] + (upper + lower)[..., 1::2]
-    above = four - (4 * GREY - 2 * GREYS_A_LEVEL)  # half a level more, so that the floor below rounds
-    return torch.from_numpy((above // (4 * GREYS_A_LEVEL)).clip(0, 15).astype(np.uint8))
+    court, (down, across) = frames[..., COURT, :].astype(np.int16), POOL
+    rows = functools.reduce(np.add, [court[..., row::down, :] for row in range(down)])
+    total = functools.reduce(np.add, [rows[..., column::across] for column in range(across)])
+    n = down * across
+    above = total - n * GREY + n * GREYS_A_LEVEL // 2  # half a level more, so that the floor below rounds
+    return torch.from_numpy((above // (n * GREYS_A_LEVEL)).clip(0, 15).astype(np.uint8))
 
 
 def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> tuple[Any, Frames]:

@@ -66,7 +66,7 @@ def imitate(
         run: keeps the state, shows the progress, gives the seed.
         name: of the kept state.
         student: from what ``see`` gives to Q [B, 3].
-        teacher: from levels [B, 4, 31, 42] to Q [B, 3].
+        teacher: from levels [B, 4, rows, columns] to Q [B, 3].
         recipe: how to learn.
         see: from frames [B, 4, 84, 84] to the student's input.
         loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance`` alone.

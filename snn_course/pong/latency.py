@@ -1,7 +1,7 @@
 """The time of one whole decision, from the emulator's picture to the action, in parts.
 
     preprocess   the last two grey screens [210, 160] -> their maximum -> [84, 84]
-    stack        -> the latest four -> levels uint8 [1, 4, 31, 42]
+    stack        -> the latest four -> levels uint8 [1, 4, rows, columns]
     encode       -> what the network takes: a tensor on its device, bytes in the chip's order, time steps
     network      -> Q of the three actions
     decode       -> the best action -> ALE's number
@@ -52,7 +52,7 @@ class Stack:
         self.frames = np.zeros((1, STACK, SIDE, SIDE), np.uint8)
 
     def push(self, picture: Picture) -> torch.Tensor:
-        """Take the latest picture [84, 84]. Returns: levels, uint8 [1, 4, 31, 42]."""
+        """Take the latest picture [84, 84]. Returns: levels, uint8 [1, 4, rows, columns]."""
         self.frames[0, :-1] = self.frames[0, 1:]
         self.frames[0, -1] = picture
         return levels(self.frames)
@@ -89,8 +89,8 @@ class Game:
 class Backend:
     """One way to compute Q. ``measure`` times the three parts apart.
 
-    encode: from levels uint8 [1, 4, 31, 42] to what ``network`` takes. network: to the values of the actions;
-    it returns when they are there. decode: to ALE's number of the best action.
+    encode: from levels uint8 [1, 4, rows, columns] to what ``network`` takes. network: to the values of the
+    actions; it returns when they are there. decode: to ALE's number of the best action.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Backend:
 
 
 def torch_backend(name: str, net: torch.nn.Module, device: torch.device | str = "cpu") -> Backend:
-    """Run a module, from levels float32 [1, 4, 31, 42] to Q [1, 3], on a device; it is moved there."""
+    """Run a module, from levels float32 [1, 4, rows, columns] to Q [1, 3], on a device; it is moved there."""
     place = torch.device(device)
     net.to(place).eval()
 

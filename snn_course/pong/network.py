@@ -1,6 +1,6 @@
 """The agent's network: one chip-shaped Q-network for all executions.
 
-    levels 0..15 [4, 31, 42] -> conv 16 -> conv 32 -> conv 32 (3x3, stride 2) -> dense 128 -> Q of 3 actions
+    levels 0..15 [4, rows, columns] -> conv 16 -> conv 32 -> conv 32 (3x3, stride 2) -> dense 128 -> 3 Q
 
 It is a ``QuantNet`` of the Akida bridge: float weights and a ReLU that is clipped at 6 while it learns to
 play, then the integers of the AKD1000. There are no norms: what is trained is what the chip computes.

@@ -18,7 +18,7 @@ black pictures: then the whole court lights up and sends 15, the most; that pair
 import functools
 
 from snn_course import events as dvs
-from snn_course.pong.emulator import COURT, SHAPE, STACK, Frames
+from snn_course.pong.emulator import COURT, POOL, SHAPE, STACK, Frames
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +47,9 @@ def answers(pixel: dvs.Pixel) -> npt.NDArray[np.int16]:
 
 
 def events(frames: Frames, pixel: dvs.Pixel = PIXEL) -> torch.Tensor:
-    """Give the events of stacks [B, 4, 84, 84] as the network sees them: uint8 [B, 6, 31, 42], 0 .. 15.
+    """Give the events of stacks [B, 4, 84, 84] as the network sees them: uint8 [B, 6, rows, columns], 0..15.
 
-    Counts of 2x2 pixels of the court, clipped; channels as in ``CHANNELS``.
+    Counts of the court's pixels, pooled as the pictures are and clipped; channels as in ``CHANNELS``.
 
     Args:
         frames: grey pictures, the latest is the last.
@@ -63,7 +63,7 @@ def events(frames: Frames, pixel: dvs.Pixel = PIXEL) -> torch.Tensor:
     pair, y, x = np.unravel_index(moved, shape)  # game b has the pairs number 3 b, 3 b + 1 and 3 b + 2
     rows, columns = SHAPE[1:]
     channel = 2 * pair + (count < 0)
-    place = (channel * rows + y // 2) * columns + x // 2
+    place = (channel * rows + y // POOL[0]) * columns + x // POOL[1]
     size = len(frames) * 2 * PAIRS * rows * columns
     binned = np.bincount(place, weights=np.abs(count), minlength=size)  # exact: sums of small integers
     seen = np.minimum(binned, MOST).astype(np.uint8)
@@ -71,7 +71,7 @@ def events(frames: Frames, pixel: dvs.Pixel = PIXEL) -> torch.Tensor:
 
 
 def mean_events(seen: torch.Tensor) -> tuple[float, float]:
-    """Give mean events a decision of a batch [B, 6, 31, 42]: those sent since the last one, those shown.
+    """Give mean events a decision of [B, 6, rows, columns]: those sent since the last one, those shown.
 
     The camera sends the latest pair's; the network is shown those of all three pairs. As counted: clipped.
     """

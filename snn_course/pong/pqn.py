@@ -63,7 +63,7 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
     Args:
         run: keeps the state of each round, shows the progress, gives the seed.
         name: of the kept state.
-        net: from levels [B, 4, 31, 42] to Q [B, 3].
+        net: from levels [B, 4, rows, columns] to Q [B, 3].
         recipe: how to learn.
 
     Returns: for each round decisions ("steps"), CPU "seconds", the "reward" of an episode with this share of

@@ -32,7 +32,7 @@ MOST = 15
 
 Picture = npt.NDArray[np.uint8]
 Layers = Callable[[torch.Tensor], list[torch.Tensor]]
-"""From inputs [1, C, 31, 42] to what leaves each layer, [1, ...]; the last is Q [1, 3]."""
+"""From inputs [1, C, rows, columns] to what leaves each layer, [1, ...]; the last is Q [1, 3]."""
 Unit = Literal["spikes", "events"]
 """What is counted: spikes are the sum of all values; events, as the chip sends them, the values above 0."""
 
@@ -41,8 +41,8 @@ Unit = Literal["spikes", "events"]
 class Moment:
     """One decision.
 
-    screen: colour picture [210, 160, 3]. seen: the network's input [C, 31, 42]. activity: of each layer but
-    the last, [C, H, W] or [N]. q: [3]. score: points of the opponent and of the network.
+    screen: colour picture [210, 160, 3]. seen: the network's input [C, rows, columns]. activity: of each
+    layer but the last, [C, H, W] or [N]. q: [3]. score: points of the opponent and of the network.
     """
 
     decision: int
