@@ -1,7 +1,6 @@
 """One network in several executions: which actions they share, how far their Q lie apart, what they cost."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from snn_course.akida_bridge import IntNet
 from snn_course.operations import Operations, count
@@ -16,7 +15,7 @@ BATCH = 500
 
 
 @torch.inference_mode()
-def answers(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def answers(net: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     """Give Q [B, 3] of inputs [B, C, H, W], in batches."""
     return torch.cat([net(part) for part in x.split(BATCH)])
 
@@ -30,13 +29,6 @@ def hop(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float]:
 def spiking(net: IntNet, times: Sequence[int], wait: int | None = 0) -> dict[int, IfNet]:
     """Give the network of integers as free-running IF neurons (or with ``wait``), for several T."""
     return {steps: IfNet(net, steps, wait) for steps in times}
-
-
-@torch.inference_mode()
-def spikes(net: IfNet, x: torch.Tensor) -> list[float]:
-    """Count the spikes of each layer for a decision, for inputs [B, C, H, W]."""
-    totals = [torch.stack([s.sum() for s in net.outputs(part)[:-1]]) for part in x.split(BATCH)]
-    return (torch.stack(totals).double().sum(0) / len(x)).tolist()
 
 
 @torch.inference_mode()
@@ -62,8 +54,3 @@ def mean_and_error(values: npt.ArrayLike) -> tuple[float, float]:
     """Give mean and standard error of the mean."""
     array = np.asarray(values, float)
     return float(array.mean()), float(array.std(ddof=1) / len(array) ** 0.5) if len(array) > 1 else 0.0
-
-
-def table_of(times: Mapping[int, IfNet], x: torch.Tensor, q: torch.Tensor) -> list[list[Any]]:
-    """Give a row for each T: same actions as the levels' Q in %, Q error, spikes a decision."""
-    return [[steps, *hop(answers(net, x), q), sum(spikes(net, x[:1000]))] for steps, net in times.items()]
