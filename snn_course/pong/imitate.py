@@ -11,10 +11,8 @@ counts. The second part keeps the student's Q in the teacher's units. Another ``
 spikes are few, or that two executions of one network agree.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from snn_course.pong import pqn
 from snn_course.pong.emulator import Frames, levels, many
@@ -75,25 +73,15 @@ def imitate(
     "agreement": the share of decisions that were the teacher's, in %.
     """
     optimizer = torch.optim.Adam(student.parameters(), lr=recipe.rate)
-    state: dict[str, Any] = run.load(name) or {"history": []}
-    history: pqn.History = state["history"]
-    if history:
-        student.load_state_dict(state["student"])
-        optimizer.load_state_dict(state["optimizer"])
     lesson = _Lesson(student, teacher, optimizer, recipe, see, loss or plain)
     updates = max(1, recipe.decisions // (recipe.games * recipe.horizon))
-    for first in range(len(history) * ROUND, updates, ROUND):
-        begun = time.process_time()
-        told = lesson.round(run, name, range(first, min(first + ROUND, updates)), updates)
-        told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
-        history.append(told)
-        kept = {"student": student.state_dict(), "optimizer": optimizer.state_dict()}
-        run.save(name, {"history": history} | kept)
-        run.console.print(
-            f"  {name}: {told['steps'] / 1e3:.0f} k decisions, {told['seconds']:.0f} CPU seconds, "
-            f"agreement {told['agreement']:.1f} %, reward {told['reward']:.1f}"
-        )
-    return history
+    return pqn.in_rounds(
+        run,
+        name,
+        {"student": student, "optimizer": optimizer},
+        [range(first, min(first + ROUND, updates)) for first in range(0, updates, ROUND)],
+        lambda part: lesson.round(run, name, part, updates),
+    )
 
 
 @dataclass
@@ -133,6 +121,7 @@ class _Lesson:
         return {
             "steps": float(updates.stop * recipe.games * recipe.horizon),
             "reward": pqn.expected(won, lost),
+            "points": float(won + lost),
             "loss": float(np.mean(losses)),
             "agreement": 100 * float(np.mean(same)),
         }

@@ -11,9 +11,9 @@ and the network is trained on these 1,024 decisions, twice over; then they are t
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from snn_course.pong.emulator import ACTIONS, Frames, levels, many
 from snn_course.pong.network import GAMMA
@@ -70,21 +70,54 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
     points won (``expected``), the number of "points", the loss and the mean Q.
     """
     optimizer = torch.optim.RAdam(net.parameters(), lr=recipe.rate)
+    updates = max(1, recipe.steps // (recipe.games * recipe.horizon))
+    return in_rounds(
+        run,
+        name,
+        {"net": net, "optimizer": optimizer},
+        [range(first, min(first + ROUND, updates)) for first in range(0, updates, ROUND)],
+        lambda part: _round(run, name, net, optimizer, recipe, part),
+    )
+
+
+class Kept(Protocol):
+    """What changes while it learns, and can be stored."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all of it."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Take it over."""
+        ...
+
+
+def in_rounds(
+    run: Run,
+    name: str,
+    kept: Mapping[str, Kept],
+    parts: Sequence[range],
+    play: Callable[[range], dict[str, float]],
+) -> History:
+    """Learn part by part, keep the state after each, and go on where a killed run of this ``name`` stopped.
+
+    ``play`` does one part; it tells "steps", "reward" and "points" of it, to which CPU "seconds" are added.
+    """
     state = run.load(name) or {"history": []}
     history: History = state["history"]
     if history:
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-    updates = max(1, recipe.steps // (recipe.games * recipe.horizon))
-    for first in range(len(history) * ROUND, updates, ROUND):
+        for key, one in kept.items():
+            one.load_state_dict(state[key])
+    for part in parts[len(history) :]:
         begun = time.process_time()
-        told = _round(run, name, net, optimizer, recipe, range(first, min(first + ROUND, updates)))
+        told = play(part)
         told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
         history.append(told)
-        run.save(name, {"history": history, "net": net.state_dict(), "optimizer": optimizer.state_dict()})
+        run.save(name, {"history": history} | {key: one.state_dict() for key, one in kept.items()})
+        agreed = f"agreement {told['agreement']:.1f} %, " if "agreement" in told else ""
         run.console.print(
             f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
-            f"reward {told['reward']:.1f} over {told['points']:.0f} points"
+            f"{agreed}reward {told['reward']:.1f} over {told['points']:.0f} points"
         )
     return history
 
