@@ -294,11 +294,12 @@ def test_a_resumed_training_that_lost_a_part_differs(learn, tmp_path, monkeypatc
         shutil.copytree(tmp_path / "killed", tmp_path / lost)
         return learn("dqn", lost, change=change)[0]
 
-    fresh = dqn.Learner(network.q_network(), LEARNERS["dqn"][2]).state()
+    fresh = dqn.Learner(network.q_network(), LEARNERS["dqn"][2]).state_dict()
     fresh["replay"]["steps"] = 32  # as far, but empty
     assert same(without("nothing"), kept)
     for lost in fresh:
-        assert not same(without(lost, lambda state, lost=lost: state.update({lost: fresh[lost]})), kept)
+        change = lambda state, lost=lost: state["learner"].update({lost: fresh[lost]})  # noqa: E731
+        assert not same(without(lost, change), kept)
     monkeypatch.setattr(torch, "set_rng_state", lambda _: None)
     assert not same(without("random numbers"), kept)
 

@@ -14,14 +14,13 @@ quarter of the memory. It belongs to the kept state, so a resumed run draws what
 """
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from snn_course.pong.emulator import ACTIONS, SHAPE, levels, many
 from snn_course.pong.network import GAMMA
-from snn_course.pong.pqn import History, expected
+from snn_course.pong.pqn import History, Kept, expected, in_rounds
 from snn_course.run import Run
 
 import numpy as np
@@ -79,22 +78,9 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
     (0 before the first training step) and the mean Q.
     """
     learner = Learner(net, recipe)
-    state = run.load(name) or {"history": []}
-    history: History = state["history"]
-    if history:
-        learner.restore(state)
     steps = max(1, recipe.steps // recipe.games)
-    for first in range(len(history) * ROUND, steps, ROUND):
-        begun = time.process_time()
-        told = _round(run, name, learner, range(first, min(first + ROUND, steps)))
-        told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
-        history.append(told)
-        run.save(name, {"history": history} | learner.state())
-        run.console.print(
-            f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
-            f"reward {told['reward']:.1f} over {told['points']:.0f} points"
-        )
-    return history
+    kept = {"learner": learner}
+    return in_rounds(run, name, kept, steps, ROUND, lambda part: _round(run, name, learner, part))
 
 
 class Replay:
@@ -150,12 +136,12 @@ class Replay:
         after = self.stacks(step + ahead, game)
         return Batch(self.stacks(step, game), self.action[rows[:, 0], game], reward, after)
 
-    def state(self) -> dict[str, Any]:
-        """Give all of it, for ``restore``."""
+    def state_dict(self) -> dict[str, Any]:
+        """Give all of it."""
         tensors = {name: getattr(self, name) for name in ("pictures", "action", "reward", "age")}
         return tensors | {"steps": self.steps}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Take over a kept state of the same size, from any device."""
         self.steps = state["steps"]
         for name in ("pictures", "action", "reward", "age"):
@@ -180,6 +166,8 @@ class Learner:
         self.optimizer = torch.optim.Adam(net.parameters(), lr=recipe.rate)
         self.replay = Replay(recipe.capacity // recipe.games, recipe.games)
         self.trained = 0
+        self._parts: dict[str, Kept] = {"net": net, "older": self.older}
+        self._parts |= {"optimizer": self.optimizer, "replay": self.replay}
 
     def train(self) -> float:
         """Do one training step. Returns: the loss."""
@@ -197,18 +185,15 @@ class Learner:
         self.optimizer.step()
         return loss.item()
 
-    def state(self) -> dict[str, Any]:
-        """Give all of it, for ``restore``."""
-        parts: dict[str, Any] = {"net": self.net, "older": self.older, "optimizer": self.optimizer}
-        states = {name: part.state_dict() for name, part in parts.items()}
-        return states | {"replay": self.replay.state(), "trained": self.trained}
+    def state_dict(self) -> dict[str, Any]:
+        """Give all of it."""
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        return states | {"trained": self.trained}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Take over a kept state."""
-        self.net.load_state_dict(state["net"])
-        self.older.load_state_dict(state["older"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.replay.restore(state["replay"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
         self.trained = state["trained"]
 
 

@@ -79,7 +79,8 @@ def imitate(
         run,
         name,
         {"student": student, "optimizer": optimizer},
-        [range(first, min(first + ROUND, updates)) for first in range(0, updates, ROUND)],
+        updates,
+        ROUND,
         lambda part: lesson.round(run, name, part, updates),
     )
 

@@ -11,7 +11,7 @@ and the network is trained on these 1,024 decisions, twice over; then they are t
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,7 +75,8 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
         run,
         name,
         {"net": net, "optimizer": optimizer},
-        [range(first, min(first + ROUND, updates)) for first in range(0, updates, ROUND)],
+        updates,
+        ROUND,
         lambda part: _round(run, name, net, optimizer, recipe, part),
     )
 
@@ -96,21 +97,30 @@ def in_rounds(
     run: Run,
     name: str,
     kept: Mapping[str, Kept],
-    parts: Sequence[range],
+    count: int,
+    size: int,
     play: Callable[[range], dict[str, float]],
 ) -> History:
-    """Learn part by part, keep the state after each, and go on where a killed run of this ``name`` stopped.
+    """Learn round by round, keep the state after each, and go on where a killed run of this ``name`` stopped.
 
-    ``play`` does one part; it tells "steps", "reward" and "points" of it, to which CPU "seconds" are added.
+    Args:
+        run: keeps the state.
+        name: of the kept state.
+        kept: all that changes, by name.
+        count: updates in all.
+        size: updates of a round.
+        play: does the updates of one round; it tells "steps", "reward" and "points" of it.
+
+    Returns: what each round told, and the CPU "seconds" so far.
     """
     state = run.load(name) or {"history": []}
     history: History = state["history"]
     if history:
         for key, one in kept.items():
             one.load_state_dict(state[key])
-    for part in parts[len(history) :]:
+    for first in range(len(history) * size, count, size):
         begun = time.process_time()
-        told = play(part)
+        told = play(range(first, min(first + size, count)))
         told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
         history.append(told)
         run.save(name, {"history": history} | {key: one.state_dict() for key, one in kept.items()})
