@@ -28,16 +28,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from snn_course import akida_bridge as ab
-from snn_course import conversion, figures, lesson, meters, sweep
-from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
+from snn_course import conversion, figures, lesson, sweep
 from snn_course.pong import (
+    accounts,
     agents,
     checkpoints,
     compare,
     dqn,
     emulator,
     imitate,
-    latency,
     network,
     players,
     pqn,
@@ -507,27 +506,21 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     """Play, count, time and weigh the shipped agent on every execution that this machine has."""
     agent = agents.load(config.agent, config.scale)
     net = agents.chip(agent).to_integers()
-    levels, free = LevelNet(net).to(run.device), compare.spiking(net, TIMES[:-1])
+    levels, free = LevelNet(net).to(run.device), compare.spiking(net, TIMES)
     x = emulator.levels(seen_by(config, run, agent))
     on_chip(run, "agent", agents.chip(agent), x)
-    ways: dict[str, nn.Module] = {"levels": levels} | {f"{SPIKES}{t}": n for t, n in free.items()}
+    ways: dict[str, nn.Module] = {"levels": levels} | {f"{accounts.SPIKES}{t}": n for t, n in free.items()}
     model = ab.map_model(ab.to_akida(agents.chip(agent))).runner if ab.backend() != "absent" else None
-    rewards = play_all(config, run, [*ways, *([on_akida()] if model is not None else []), RANDOM, MIRROR])
-    table_of_rewards(config, run, rewards)
-    table_of_hops(config, run, ways, x, rewards)
-    spent = table_of_operations(run, {"levels": levels, f"{SPIKES}15": free[15]}, x[:500])
-    timed = table_of_latency(config, run, levels, free[15], model)
-    table_of_energy(run, levels, spent, x)
-    draw_benchmark(run, rewards, timed)
+    akida = [accounts.on_akida()] if model is not None else []
+    playing = [way for way in ways if way != f"{accounts.SPIKES}{TIMES[-1]}"]  # the slowest is only compared
+    rewards = play_all(config, run, [*playing, *akida, accounts.RANDOM, accounts.MIRROR])
+    accounts.rewards(run, rewards)
+    accounts.hops(run, net, ways, x, rewards)
+    spent = accounts.operations(run, {"levels": levels, f"{accounts.SPIKES}15": free[15]}, x[:500])
+    timed = accounts.latencies(run, levels, free[15], model, config.timed)
+    accounts.energy(run, levels, spent, x)
+    accounts.draw(run, rewards, timed)
     run.analysis(write_up.page(config.scale, run.tables()))
-
-
-SPIKES, RANDOM, MIRROR = "spikes, T ", "random player", "opponent's rule, from RAM"
-
-
-def on_akida() -> str:
-    """Name the execution on the card, or in the simulator."""
-    return f"Akida {ab.backend()}"
 
 
 def play_all(config: Config, run: lesson.Run, names: list[str]) -> dict[str, list[float]]:
@@ -535,7 +528,7 @@ def play_all(config: Config, run: lesson.Run, names: list[str]) -> dict[str, lis
 
     A card serves one process, so there the Akida's episodes are played in this one.
     """
-    here = [on_akida()] if ab.backend() == "hardware" else []
+    here = [accounts.on_akida()] if ab.backend() == "hardware" else []
     points = {name: (config, name, run.device.type) for name in names if name not in here}
     found = sweep.run_points(run, "play_one", points, config.workers)
     found |= {name: play_one(config, name, run.device.type) for name in here}
@@ -548,7 +541,7 @@ def play_all(config: Config, run: lesson.Run, names: list[str]) -> dict[str, lis
 def play_one(config: Config, name: str, device: str) -> dict[str, Any]:
     """Play the episodes of one execution, in whatever process. Returns: what ``emulator.Played`` holds."""
     seeds = range(SEEDS, SEEDS + config.episodes)
-    if name == MIRROR:  # its rallies are long: a tenth of the episodes
+    if name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
         return {
             "played": [
                 tuple(p) for p in players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
@@ -556,167 +549,15 @@ def play_one(config: Config, name: str, device: str) -> dict[str, Any]:
         }
     net = agents.chip(agents.load(config.agent, config.scale))
     policy = players.random_player(config.seed)
-    if name == on_akida():
+    if name == accounts.on_akida():
         model = ab.map_model(ab.to_akida(net)).runner
         policy = lambda frames: ab.predict(model, emulator.levels(frames)).argmax(1).numpy()  # noqa: E731
-    elif name != RANDOM:
-        integers = net.to_integers()
-        way = LevelNet(integers) if name == "levels" else IfNet(integers, int(name.removeprefix(SPIKES)))
+    elif name != accounts.RANDOM:
+        way: nn.Module = LevelNet(net.to_integers())
+        if name != "levels":
+            way = IfNet(net.to_integers(), int(name.removeprefix(accounts.SPIKES)))
         policy = agents.policy(way.to(device))
     return {"played": [tuple(played) for played in emulator.play(policy, seeds, config.longest)]}
-
-
-def table_of_rewards(config: Config, run: lesson.Run, found: dict[str, list[float]]) -> None:
-    """Tabulate rewards: the agent's executions, its relatives by their cards, and others."""
-    plain = compare.mean_and_error(found["levels"])[0]
-    rows = [[name, *compare.mean_and_error(rewards), len(rewards)] for name, rewards in found.items()]
-    for name, text in RELATIVES.items():
-        try:
-            rewards = checkpoints.card(checkpoints.find(name, config.scale))["rewards"]
-        except lesson.UsageError:
-            continue
-        rows.append([f"{text} (its card)", *compare.mean_and_error(rewards), len(rewards)])
-    rows += [[f"{p.name} (published)", p.mean, p.spread or "-", "-"] for p in players.PUBLISHED]
-    missing = [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-"]]
-    missing += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-"]]
-    run.table("Reward of an episode, -21 .. 21", ["player", "mean", "error", "episodes"], [*rows, *missing])
-    short = [name for name in found if name.startswith("spikes")]
-    best = max(compare.mean_and_error(found[name])[0] for name in short)
-    for name, rewards in found.items():
-        mean, error = compare.mean_and_error(rewards)
-        note = f"{config.episodes} episodes, +- {error:.2f}"
-        if name not in (RANDOM, MIRROR):
-            run.measure(f"{name}: reward", mean, headline=name not in short[:2], note=note)
-    run.measure("best episode", max(found["levels"]))
-    run.measure("spikes, best T up to 15: reward lost", plain - best, at_most={"cpu": 1.0})
-    if on_akida() in found:
-        lost = plain - compare.mean_and_error(found[on_akida()])[0]
-        run.measure(f"{on_akida()}: reward lost", lost, at_most={"cpu": 1.0})
-
-
-RELATIVES = {
-    "pqn": "teacher, PQN, float",
-    "dqn": "DQN, float",
-    "levels": "15 levels, float",
-    "four": "4 bits",
-    "two": "2 bits",
-    "clone": f"spikes, T {agents.STEPS}, learnt",
-    "direct": f"spikes, T {agents.STEPS}, by itself",
-    "events": "events, float",
-}
-
-
-def table_of_hops(
-    config: Config,
-    run: lesson.Run,
-    ways: dict[str, nn.Module],
-    x: torch.Tensor,
-    rewards: dict[str, list[float]],
-) -> None:
-    """Tabulate what each hop from the teacher to the chip changes."""
-    q = compare.answers(ways["levels"], x)
-    teacher = compare.answers(agents.teacher(config.scale).net, x)
-    rows: list[list[Any]] = [["teacher -> levels", *compare.hop(q, teacher), "-"]]
-    net = agents.chip(agents.load(config.agent, config.scale)).to_integers()
-    plain = compare.mean_and_error(rewards["levels"])[0]
-    by_layers = compare.answers(IfNet(net, 15, wait=None, dtype=torch.float64), x)
-    rows.append(["levels -> spikes, by layers", *compare.hop(by_layers, q), 0.0])
-    for name, way in ways.items():
-        if name != "levels":
-            change = compare.mean_and_error(rewards[name])[0] - plain
-            rows.append([f"levels -> {name}", *compare.hop(compare.answers(way, x), q), change])
-    if on_akida() in rewards:
-        change = compare.mean_and_error(rewards[on_akida()])[0] - plain
-        rows.append([f"levels -> {on_akida()}", 100.0, 0.0, change])  # proven above, for the same pictures
-    run.table(f"Hops, {len(x)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
-
-
-def table_of_operations(
-    run: lesson.Run, ways: dict[str, nn.Module], x: torch.Tensor
-) -> dict[str, tuple[float, float]]:
-    """Tabulate work and silence, layer by layer. Returns: MACs and ACs of each execution."""
-    counted = {name: compare.operations(way.cpu(), x) for name, way in ways.items()}
-    sent = [*compare.events(ways["levels"], x), ("-", "-", "-")]  # type: ignore[arg-type]
-    rows: list[list[Any]] = []
-    for name, plain, spiking, (events, spikes, silent) in zip(
-        LAYERS, counted["levels"], counted[f"{SPIKES}15"], sent, strict=True
-    ):
-        percent = 100 * silent if isinstance(silent, float) else silent
-        rows.append([name, plain.dense, plain.macs, spiking.macs + spiking.acs, events, spikes, percent])
-    columns = ["layer", "dense", "MACs", "T 15", "events", "spikes", "silent, %"]
-    run.table("Operations and events of a decision", columns, rows)
-    totals = {name: Operations.sum(layers) for name, layers in counted.items()}
-    run.measure("effective MACs, levels", totals["levels"].macs)
-    run.measure("additions, spikes, T 15", totals[f"{SPIKES}15"].acs)
-    return {name: (ops.macs, ops.acs) for name, ops in totals.items()}
-
-
-LAYERS = ("conv 1", "conv 2", "conv 3", "dense", "Q")
-
-
-def table_of_latency(
-    config: Config, run: lesson.Run, levels: nn.Module, spikes: nn.Module, model: Any
-) -> dict[str, list[latency.Row]]:
-    """Time the decisions of live games, part by part."""
-    device = run.device
-    backends = [
-        latency.torch_backend(f"levels, {device.type}", levels, device),
-        latency.torch_backend(f"spikes, T 15, {device.type}", spikes, device),
-    ]
-    if model is not None:
-        backends.append(latency.akida_backend(on_akida(), model))
-    found = {b.name: latency.percentiles(latency.measure(b, config.timed)) for b in backends}
-    rows = [[name, part, *times] for name, parts in found.items() for part, *times in parts]
-    run.table("Latency, ms, one decision at a time", ["on", "part", "p50", "p95", "p99"], rows)
-    name, whole = backends[-1].name, found[backends[-1].name][-1]
-    run.measure(f"{name}: whole decision, p50", whole[1], "ms", at_most={"cpu": 5.0})
-    run.measure(f"{name}: whole decision, p99", whole[3], "ms", at_most={"cpu": 20.0})
-    return found
-
-
-def table_of_energy(
-    run: lesson.Run, levels: nn.Module, spent: dict[str, tuple[float, float]], x: torch.Tensor
-) -> None:
-    """Tell the energy of a decision in each way there is (lesson 12)."""
-    rows: list[list[Any]] = []
-    for name, (macs, acs) in spent.items():
-        joules = macs * PICOJOULES_MAC + acs * PICOJOULES_AC
-        rows.append([f"45 nm, {name}", joules * 1e-6, "arithmetic alone, zeros left out"])
-    batch = x[:100].to(run.device)
-    reading = meters.measure(lambda: [compare.answers(levels, batch) for _ in range(20)], run.device)
-    told = (
-        [1e6 * reading.joules / 20 / len(batch), reading.source]
-        if reading
-        else ["-", "not measured: no meter"]
-    )
-    rows.append([f"this {run.device.type}, batches of 100", *told])
-    for e in ab.PUBLISHED[:1]:
-        rows.append(["AKD1000 board, a small CNN", 1000 * e.dynamic_per_frame, "published: what it adds"])
-        rows.append(["AKD1000 board, floor", 1000 * e.floor_per_frame, f"published, {e.fps:.0f} frames/s"])
-    rows.append(["AKD1000, this agent", "-", ab.NOT_MEASURED])
-    run.table("Energy of a decision, microjoules", ["told by", "uJ", "what is in it"], rows)
-
-
-def draw_benchmark(
-    run: lesson.Run, rewards: dict[str, list[float]], timed: dict[str, list[latency.Row]]
-) -> None:
-    """Draw rewards with their errors, and where the time goes."""
-    mean, error = np.array([compare.mean_and_error(found) for found in rewards.values()]).T
-    spiking = compare.mean_and_error(rewards[f"{SPIKES}15"])[0]
-    title = f"{mean[0]:.1f} of 21 points as levels, {spiking:.1f} as free-running spikes"
-    fig, (left, right) = figures.new(title, columns=2, size=(11, 4))
-    left.barh([*rewards], mean, xerr=error, color=figures.BLUE, capsize=3)
-    left.set(xlabel="reward of an episode, with standard error", xlim=(-21.5, 21.5))
-    left.invert_yaxis()
-    start = np.zeros(len(timed))
-    for number, part in enumerate(latency.PARTS):
-        wide = np.array([parts[number][1] for parts in timed.values()])
-        right.barh([*timed], wide, left=start, label=part)
-        start += wide
-    right.set(xlabel="median time of a decision, ms")
-    right.invert_yaxis()
-    figures.legend_outside(right)
-    run.figure(fig, "benchmark", title)
 
 
 # ====================================================================== watch

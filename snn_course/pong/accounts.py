@@ -1,0 +1,172 @@
+"""The benchmark's tables and figure: rewards, hops, operations, latency and energy of every execution."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from snn_course import UsageError, figures, meters
+from snn_course import akida_bridge as ab
+from snn_course.akida_bridge import IntNet
+from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
+from snn_course.pong import agents, checkpoints, compare, latency, players
+from snn_course.pong.spikes import IfNet
+from snn_course.run import Run
+
+import numpy as np
+import torch
+from torch import nn
+
+Rewards = Mapping[str, list[float]]
+SPIKES, RANDOM, MIRROR = "spikes, T ", "random player", "opponent's rule, from RAM"
+
+
+def on_akida() -> str:
+    """Name the execution on the card, or in the simulator."""
+    return f"Akida {ab.backend()}"
+
+
+def rewards(run: Run, found: Rewards) -> None:
+    """Tabulate rewards: the agent's executions, its relatives by their cards, and others."""
+    plain = compare.mean_and_error(found["levels"])[0]
+    rows = [[name, *compare.mean_and_error(told), len(told)] for name, told in found.items()]
+    for name, text in RELATIVES.items():
+        try:
+            told = checkpoints.card(checkpoints.find(name, run.config.scale))["rewards"]
+        except UsageError:
+            continue
+        rows.append([f"{text} (its card)", *compare.mean_and_error(told), len(told)])
+    rows += [[f"{p.name} (published)", p.mean, p.spread or "-", "-"] for p in players.PUBLISHED]
+    missing = [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-"]]
+    missing += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-"]]
+    run.table("Reward of an episode, -21 .. 21", ["player", "mean", "error", "episodes"], [*rows, *missing])
+    short = [name for name in found if name.startswith("spikes")]
+    best = max(compare.mean_and_error(found[name])[0] for name in short)
+    for name, told in found.items():
+        mean, error = compare.mean_and_error(told)
+        note = f"{len(told)} episodes, +- {error:.2f}"
+        if name not in (RANDOM, MIRROR):
+            run.measure(f"{name}: reward", mean, headline=name not in short[:2], note=note)
+    run.measure("best episode", max(found["levels"]))
+    run.measure("spikes, best T up to 15: reward lost", plain - best, at_most={"cpu": 1.0})
+    if on_akida() in found:
+        lost = plain - compare.mean_and_error(found[on_akida()])[0]
+        run.measure(f"{on_akida()}: reward lost", lost, at_most={"cpu": 1.0})
+
+
+RELATIVES = {
+    "pqn": "teacher, PQN, float",
+    "dqn": "DQN, float",
+    "levels": "15 levels, float",
+    "four": "4 bits",
+    "two": "2 bits",
+    "clone": f"spikes, T {agents.STEPS}, learnt",
+    "direct": f"spikes, T {agents.STEPS}, by itself",
+    "events": "events, float",
+}
+
+
+def hops(run: Run, net: IntNet, ways: Mapping[str, nn.Module], x: torch.Tensor, found: Rewards) -> None:
+    """Tabulate what each hop from the teacher to the chip changes.
+
+    Args:
+        run: where the table goes.
+        net: the agent's integers.
+        ways: the executions in PyTorch, "levels" first.
+        x: levels [B, 4, rows, columns] on which they are compared.
+        found: the rewards of each execution.
+    """
+    q = compare.answers(ways["levels"], x)
+    teacher = compare.answers(agents.teacher(run.config.scale).net, x)
+    rows: list[list[Any]] = [["teacher -> levels", *compare.hop(q, teacher), "-"]]
+    plain = compare.mean_and_error(found["levels"])[0]
+    by_layers = compare.answers(IfNet(net, 15, wait=None, dtype=torch.float64), x)
+    rows.append(["levels -> spikes, by layers", *compare.hop(by_layers, q), 0.0])
+    for name, way in ways.items():
+        if name != "levels":
+            change = compare.mean_and_error(found[name])[0] - plain if name in found else "-"
+            rows.append([f"levels -> {name}", *compare.hop(compare.answers(way, x), q), change])
+    if on_akida() in found:
+        change = compare.mean_and_error(found[on_akida()])[0] - plain
+        rows.append([f"levels -> {on_akida()}", 100.0, 0.0, change])  # proven above, for the same pictures
+    run.table(f"Hops, {len(x)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
+
+
+def operations(run: Run, ways: Mapping[str, nn.Module], x: torch.Tensor) -> dict[str, tuple[float, float]]:
+    """Tabulate work and silence, layer by layer. Returns: MACs and ACs of each execution."""
+    counted = {name: compare.operations(way.cpu(), x) for name, way in ways.items()}
+    sent = [*compare.events(ways["levels"], x), ("-", "-", "-")]  # type: ignore[arg-type]
+    rows: list[list[Any]] = []
+    for name, plain, spiking, (events, spikes, silent) in zip(
+        LAYERS, counted["levels"], counted[f"{SPIKES}15"], sent, strict=True
+    ):
+        percent = 100 * silent if isinstance(silent, float) else silent
+        rows.append([name, plain.dense, plain.macs, spiking.macs + spiking.acs, events, spikes, percent])
+    columns = ["layer", "dense", "MACs", "T 15", "events", "spikes", "silent, %"]
+    run.table("Operations and events of a decision", columns, rows)
+    totals = {name: Operations.sum(layers) for name, layers in counted.items()}
+    run.measure("effective MACs, levels", totals["levels"].macs)
+    run.measure("additions, spikes, T 15", totals[f"{SPIKES}15"].acs)
+    return {name: (ops.macs, ops.acs) for name, ops in totals.items()}
+
+
+LAYERS = ("conv 1", "conv 2", "conv 3", "dense", "Q")
+
+
+def latencies(
+    run: Run, levels: nn.Module, spikes: nn.Module, model: Any, timed: int
+) -> dict[str, list[latency.Row]]:
+    """Time the decisions of live games, part by part."""
+    device = run.device
+    backends = [
+        latency.torch_backend(f"levels, {device.type}", levels, device),
+        latency.torch_backend(f"spikes, T 15, {device.type}", spikes, device),
+    ]
+    if model is not None:
+        backends.append(latency.akida_backend(on_akida(), model))
+    found = {b.name: latency.percentiles(latency.measure(b, timed)) for b in backends}
+    rows = [[name, part, *times] for name, parts in found.items() for part, *times in parts]
+    run.table("Latency, ms, one decision at a time", ["on", "part", "p50", "p95", "p99"], rows)
+    name, whole = backends[-1].name, found[backends[-1].name][-1]
+    run.measure(f"{name}: whole decision, p50", whole[1], "ms", at_most={"cpu": 5.0})
+    run.measure(f"{name}: whole decision, p99", whole[3], "ms", at_most={"cpu": 20.0})
+    return found
+
+
+def energy(run: Run, levels: nn.Module, spent: Mapping[str, tuple[float, float]], x: torch.Tensor) -> None:
+    """Tell the energy of a decision in each way there is (lesson 12)."""
+    rows: list[list[Any]] = []
+    for name, (macs, acs) in spent.items():
+        joules = macs * PICOJOULES_MAC + acs * PICOJOULES_AC
+        rows.append([f"45 nm, {name}", joules * 1e-6, "arithmetic alone, zeros left out"])
+    batch = x[:100].to(run.device)
+    reading = meters.measure(lambda: [compare.answers(levels, batch) for _ in range(20)], run.device)
+    told = (
+        [1e6 * reading.joules / 20 / len(batch), reading.source]
+        if reading
+        else ["-", "not measured: no meter"]
+    )
+    rows.append([f"this {run.device.type}, batches of 100", *told])
+    for e in ab.PUBLISHED[:1]:
+        rows.append(["AKD1000 board, a small CNN", 1000 * e.dynamic_per_frame, "published: what it adds"])
+        rows.append(["AKD1000 board, floor", 1000 * e.floor_per_frame, f"published, {e.fps:.0f} frames/s"])
+    rows.append(["AKD1000, this agent", "-", ab.NOT_MEASURED])
+    run.table("Energy of a decision, microjoules", ["told by", "uJ", "what is in it"], rows)
+
+
+def draw(run: Run, found: Rewards, timed: Mapping[str, list[latency.Row]]) -> None:
+    """Draw rewards with their errors, and where the time goes."""
+    mean, error = np.array([compare.mean_and_error(told) for told in found.values()]).T
+    spiking = compare.mean_and_error(found[f"{SPIKES}15"])[0]
+    title = f"{mean[0]:.1f} of 21 points as levels, {spiking:.1f} as free-running spikes"
+    fig, (left, right) = figures.new(title, columns=2, size=(11, 4))
+    left.barh([*found], mean, xerr=error, color=figures.BLUE, capsize=3)
+    left.set(xlabel="reward of an episode, with standard error", xlim=(-21.5, 21.5))
+    left.invert_yaxis()
+    start = np.zeros(len(timed))
+    for number, part in enumerate(latency.PARTS):
+        wide = np.array([parts[number][1] for parts in timed.values()])
+        right.barh([*timed], wide, left=start, label=part)
+        start += wide
+    right.set(xlabel="median time of a decision, ms")
+    right.invert_yaxis()
+    figures.legend_outside(right)
+    run.figure(fig, "benchmark", title)
