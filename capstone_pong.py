@@ -69,8 +69,8 @@ class Config(lesson.Config):
     decisions: Annotated[int, lesson.Range(2_000, 100_000_000)] = 5_000_000
     """Of train: decisions (4 frames each) to learn from."""
 
-    imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 100_000
-    """Of convert, spike, perceive, quantise, sparsify: decisions of each student under the teacher's eye."""
+    imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 200_000
+    """Of quantise: decisions of each student under the teacher's eye; half of them for the other steps."""
 
     alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 100_000
     """Of spike: decisions of the spiking network that learns by itself."""
@@ -148,11 +148,16 @@ def seen_by(config: Config, run: lesson.Run, agent: agents.Agent) -> emulator.Fr
     return emulator.pictures(agent.policy, config.pictures, seed=SEEDS + run.seed)
 
 
-def student(config: Config, run: lesson.Run, name: str, net: nn.Module, **options: Any) -> pqn.History:
+def student(
+    config: Config, run: lesson.Run, name: str, net: nn.Module, recipe: imitate.Recipe, **options: Any
+) -> pqn.History:
     """Let a network learn from the teacher."""
-    teacher = agents.teacher(config.scale)
-    recipe = imitate.Recipe(decisions=config.imitated)
-    return imitate.imitate(run, name, net, teacher.net, recipe, **options)
+    return imitate.imitate(run, name, net, agents.teacher(config.scale).net, recipe, **options)
+
+
+def lessons(config: Config, spiking: bool = False) -> imitate.Recipe:
+    """Give the recipe of a student; where time steps make each pass dear, there are three instead of six."""
+    return imitate.Recipe(decisions=config.imitated // 2, passes=3 if spiking else 6)
 
 
 def keep(config: Config, run: lesson.Run, name: str, net: nn.Module, curve: pqn.History) -> list[float]:
@@ -249,7 +254,7 @@ def row_of_levels(
     """Train with clipped and floored activations, then run the same weights with spikes."""
     net = with_weights(teacher.net, x, 0.999)
     conversion.run_as(net, "levels", levels=levels)
-    curve = student(config, run, f"levels{levels}", net)
+    curve = student(config, run, f"levels{levels}", net, lessons(config))
     if levels == agents.LEVELS:
         rewards = keep(config, run, "levels", net, curve)
         reward(run, "15 levels", rewards, headline=True)
@@ -287,7 +292,7 @@ def spike(config: Config, run: lesson.Run) -> None:
     x = emulator.levels(frames)
     net = as_spikes(with_weights(teacher.net, x, 0.99), agents.STEPS)
     before = judge(config, agents.policy(net))
-    curve = student(config, run, "clone", net)
+    curve = student(config, run, "clone", net, lessons(config, spiking=True))
     rewards = keep(config, run, "clone", net, curve)
     steps = agents.STEPS
     reward(run, f"T {steps}, converted", before)
@@ -323,7 +328,7 @@ def perceive(config: Config, run: lesson.Run) -> None:
         kept = {key: value for key, value in theirs.items() if not key.startswith("layers.0.")}
         net.load_state_dict(own | kept)  # the first layer is new to both
         nn.init.kaiming_normal_(net.parts[0].weight, nonlinearity="relu")
-        curve = student(config, run, name, net, see=see)
+        curve = student(config, run, name, net, lessons(config), see=see)
         rewards = keep(config, run, name, net, curve)
         mean = reward(run, name, rewards, headline=name == "events")
         same, _ = compare.hop(compare.answers(net, x), compare.answers(teacher.net, emulator.levels(frames)))
@@ -365,7 +370,8 @@ def quantise(config: Config, run: lesson.Run) -> None:
         net.load_state_dict(teacher.net.state_dict())
         net.calibrate(x[:500])
         before, _ = compare.hop(compare.answers(net, x), q)
-        curves[f"{bits} bits"] = student(config, run, name, net)
+        recipe = imitate.Recipe(decisions=config.imitated)
+        curves[f"{bits} bits"] = student(config, run, name, net, recipe)
         rewards = keep(config, run, name, net, curves[f"{bits} bits"])
         low = {"cpu": plain - 1 if bits == 4 else 17.0}
         reward(run, f"{bits} bits", rewards, at_least=low, headline=bits == 4)
@@ -445,7 +451,8 @@ def point_of(
     net, curve = network.q_network(), list[dict[str, float]]()
     net.load_state_dict(start.state_dict())
     if strength is not None:
-        curve = student(config, run, f"price {strength:g}", net, loss=Both(net, strength))
+        recipe = lessons(config, spiking=True)
+        curve = student(config, run, f"price {strength:g}", net, recipe, loss=Both(net, strength))
     integers = net.to_integers()
     found = compare.events(LevelNet(integers), x)
     rewards = judge(config, agents.policy(LevelNet(integers)))
@@ -470,7 +477,8 @@ class Both:
         assert isinstance(net, ab.QuantNet)
         self.levels.clear()
         apart = imitate.distance(net(seen), told)
-        apart = apart + imitate.distance(free_running(net, seen, agents.STEPS), told)
+        half = len(seen) // 2  # T steps cost T passes: half a batch is enough
+        apart = apart + imitate.distance(free_running(net, seen[:half], agents.STEPS), told[:half])
         spikes = torch.stack([out.sum() for out in self.levels]).sum() / len(seen)
         return apart + self.strength * spikes / 1000
 

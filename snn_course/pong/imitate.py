@@ -33,7 +33,7 @@ unbroken one."""
 class Recipe:
     """How to learn."""
 
-    decisions: int = 150_000
+    decisions: int = 200_000
     """Decisions that the student takes in all."""
     games: int = 32
     """Games side by side."""
@@ -41,7 +41,7 @@ class Recipe:
     """Decisions of each game between two updates."""
     batch: int = 256
     """Decisions of a training step."""
-    passes: int = 2
+    passes: int = 6
     """Training steps of an update, in batches that its own decisions would fill."""
     rate: float = 1e-3
     """Learning rate of Adam at the start; it falls linearly to 0."""
