@@ -124,7 +124,7 @@ SCALES: lesson.Scales = {
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
 TIMES = (2, 4, 8, 15, 30)
-STRENGTHS = (0.0, 0.3, 1.0, 3.0)  # price of a thousand spikes in the loss of a decision
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # price of a thousand spikes in the loss of a decision, rising
 SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
 
 # ====================================================================== what all steps share
@@ -407,7 +407,8 @@ def sparsify(config: Config, run: lesson.Run) -> None:
     start = agents.load("four", config.scale)
     x = emulator.levels(seen_by(config, run, start))
     points = [point_of(config, run, start.net, None, x)]
-    points += [point_of(config, run, start.net, strength, x) for strength in STRENGTHS]
+    for strength in STRENGTHS:
+        points.append(point_of(config, run, points[-1].net, strength, x))
     rows = [[p.name, p.reward, p.error, p.spikes, p.events, p.free] for p in points]
     columns = ["price", "reward", "error", "spikes", "events", f"free, T {agents.STEPS}"]
     run.table("Spikes (T = 15) and events of a decision; rewards", columns, rows)
@@ -447,7 +448,7 @@ class Point:
 def point_of(
     config: Config, run: lesson.Run, start: nn.Module, strength: float | None, x: torch.Tensor
 ) -> Point:
-    """Train from the 4-bit agent at one price of spikes (None: not at all), and measure."""
+    """Train on from an agent at one price of spikes (None: not at all), and measure."""
     net, curve = network.q_network(), list[dict[str, float]]()
     net.load_state_dict(start.state_dict())
     if strength is not None:
