@@ -124,7 +124,8 @@ SCALES: lesson.Scales = {
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
 TIMES = (2, 4, 8, 15, 30)
-STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # price of a thousand spikes in the loss of a decision, rising
+STRENGTHS = (0.3, 1.0, 3.0, 6.0)  # price of a thousand spikes in the loss of a decision, rising
+TAU = 0.03  # of sparsify: few spikes can tell the decisions that matter, if the others may be wrong
 SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
 
 # ====================================================================== what all steps share
@@ -477,9 +478,9 @@ class Both:
         """Give the loss for inputs [B, 4, rows, columns] and the teacher's Q [B, 3]."""
         assert isinstance(net, ab.QuantNet)
         self.levels.clear()
-        apart = imitate.distance(net(seen), told)
+        apart = imitate.distance(net(seen), told, TAU)
         half = len(seen) // 2  # T steps cost T passes: half a batch is enough
-        apart = apart + imitate.distance(free_running(net, seen[:half], agents.STEPS), told[:half])
+        apart = apart + imitate.distance(free_running(net, seen[:half], agents.STEPS), told[:half], TAU)
         spikes = torch.stack([out.sum() for out in self.levels]).sum() / len(seen)
         return apart + self.strength * spikes / 1000
 

@@ -353,7 +353,7 @@ def test_the_loss_of_two_executions_has_three_parts():
     told = torch.randn(20, 3) * 0.02
     loss = {strength: capstone.Both(net, strength)(net, x, told) for strength in (0.0, 2.0)}
     free = spikes.free_running(net, x[:10], agents.STEPS)
-    apart = imitate.distance(net(x), told) + imitate.distance(free, told[:10])
+    apart = imitate.distance(net(x), told, 0.03) + imitate.distance(free, told[:10], 0.03)
     assert loss[0.0].item() == pytest.approx(apart.item(), rel=1e-5)
     sent = sum(layer[1] for layer in compare.events(spikes.LevelNet(net.to_integers()), x))
     assert (loss[2.0] - loss[0.0]).item() == pytest.approx(2 * sent / 1000, rel=1e-2)

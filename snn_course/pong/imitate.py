@@ -152,8 +152,8 @@ def plain(student: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.T
     return distance(student(seen), told)
 
 
-def distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Give the loss for the Q [B, actions] of student and teacher."""
-    ours, theirs = student / TAU, teacher / TAU
+def distance(student: torch.Tensor, teacher: torch.Tensor, tau: float = TAU) -> torch.Tensor:
+    """Give the loss for the Q [B, actions] of student and teacher; a larger tau forgives small errors."""
+    ours, theirs = student / tau, teacher / tau
     apart = -(theirs.softmax(1) * ours.log_softmax(1)).sum(1).mean()
     return apart + (ours - theirs).square().mean() / 100
