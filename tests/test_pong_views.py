@@ -4,6 +4,7 @@ import dataclasses
 
 from snn_course import UsageError, events
 from snn_course.pong import emulator, network, perception, watch
+from snn_course.pong.spikes import LevelNet
 
 import imageio.v3 as imageio
 import numpy as np
@@ -115,7 +116,7 @@ def silent(x):
 
 def test_a_gif_has_a_picture_for_each_decision(tmp_path, net):
     path = tmp_path / "new" / "pong.gif"
-    clip = watch.record(path, watch.whole_numbers(net), seed=1, seconds=2, skip=0)
+    clip = watch.record(path, LevelNet(net).outputs, seed=1, seconds=2, skip=0)
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.size) == (30, (watch.WIDTH, watch.HEIGHT))
     assert [m.decision for m in clip.moments] == list(
@@ -129,7 +130,7 @@ def test_a_gif_has_a_picture_for_each_decision(tmp_path, net):
 
 def test_a_clip_starts_after_the_points_and_repeats_itself(tmp_path, net):
     first, again = (
-        watch.record(tmp_path / name, watch.whole_numbers(net), seed=2, seconds=0.4, skip=1)
+        watch.record(tmp_path / name, LevelNet(net).outputs, seed=2, seconds=0.4, skip=1)
         for name in ("a.gif", "b.gif")
     )
     assert sum(first.moments[0].score) == 1
@@ -150,7 +151,7 @@ def test_a_silent_network_shows_no_spikes(tmp_path, net):
     ]
     dark = watch.tiles(clip.moments[0].activity[0], top=1).reshape(-1, 3)
     assert set(map(tuple, dark.tolist())) == {tuple(watch.CIVIDIS[0].tolist()), (255, 255, 255)}
-    loud = watch.record(tmp_path / "loud.gif", watch.whole_numbers(net), seconds=0.2, skip=0)
+    loud = watch.record(tmp_path / "loud.gif", LevelNet(net).outputs, seconds=0.2, skip=0)
     assert not any(": 0 spikes" in line for line in watch.titles(loud.moments[0], "spikes")[:2])
 
 
@@ -159,12 +160,6 @@ def test_spikes_add_up_and_events_are_counted():
     moment = watch.Moment(0, (0, 0), np.zeros((210, 160, 3), np.uint8), values, [values], np.zeros(3))
     assert watch.titles(moment, "spikes") == ["dense layer, 3 neurons: 7 spikes"]
     assert watch.titles(moment, "events") == ["dense layer, 3 neurons: 2 events"]
-
-
-def test_q_is_the_networks_not_its_bare_potentials(stacks, net):
-    x = emulator.levels(stacks)
-    assert torch.equal(watch.whole_numbers(net)(x)[-1], net.logits(x))
-    assert not torch.equal(net.outputs(x)[-1].float(), net.logits(x))
 
 
 def test_wrong_use_is_told_in_one_line(tmp_path):

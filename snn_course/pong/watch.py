@@ -1,6 +1,6 @@
 """Watch an agent play: a clip of the screen, what the network sees of it, and what each layer answers.
 
-    record(Path("pong.gif"), whole_numbers(net.to_integers()), seed=0)
+    record(Path("pong.gif"), LevelNet(net.to_integers()).outputs, seed=0)
 
 A game is played until some points are over and the ball is in play; from then on each decision is one picture
 of the clip. Numpy and Pillow draw it in about 5 ms a picture; 8 seconds are 0.6 MB as a GIF.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snn_course import UsageError, figures
-from snn_course.akida_bridge.integers import IntNet
 from snn_course.pong.emulator import ACTIONS, COURT, NAMES, STACK, Frames, levels, single
 
 import numpy as np
@@ -71,17 +70,6 @@ class Clip:
     def gap(self) -> float:
         """Largest distance of a Q from the mean of its decision."""
         return max(float(np.abs(moment.q - moment.q.mean()).max()) for moment in self.moments)
-
-
-def whole_numbers(net: IntNet) -> Layers:
-    """Give the layers of a network of integers; its last potentials, less their thresholds, become Q."""
-    last = net.layers[-1]
-
-    def layers(x: torch.Tensor) -> list[torch.Tensor]:
-        *hidden, potential = net.outputs(x)
-        return [*hidden, (potential - last.threshold) / last.act_step]
-
-    return layers
 
 
 def record(
