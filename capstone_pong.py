@@ -46,7 +46,6 @@ from snn_course.pong import perception as dvs
 from snn_course.pong import watch as film
 from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running
 
-import numpy as np
 import torch
 from torch import nn
 from tyro.conf import Positional
@@ -188,24 +187,30 @@ def train(config: Config, run: lesson.Run) -> None:
     run.measure("best episode", max(rewards))
     run.measure("decisions", history[-1]["steps"])
     run.measure("training", history[-1]["seconds"] / 60, "CPU min", at_most={"cpu": 180})
-    curves: dict[str, pqn.History] = {config.learner: history}
+    curves: Curves = {config.learner.upper(): (history, rewards)}
     for name in agents.TEACHERS:
         try:
-            curves.setdefault(name, checkpoints.card(checkpoints.find(name, config.scale))["curve"])
+            card = checkpoints.card(checkpoints.find(name, config.scale))
         except lesson.UsageError:
             continue  # the other learner was not run
+        curves.setdefault(name.upper(), (card["curve"], card["rewards"]))
     draw_curves(run, curves)
 
 
-def draw_curves(run: lesson.Run, curves: dict[str, pqn.History]) -> None:
+Curves = dict[str, tuple[pqn.History, list[float]]]
+"""By name: the rounds of learning, and the rewards of the episodes that judged it afterwards."""
+
+
+def draw_curves(run: lesson.Run, curves: Curves) -> None:
     """Draw the learning curves against decisions and against time."""
-    ends = {name: np.mean([told["reward"] for told in curve[-3:]]) for name, curve in curves.items()}
-    title = "Reward while learning, at the end: " + ", ".join(f"{n.upper()} {r:.1f}" for n, r in ends.items())
+    ends = {name: compare.mean_and_error(rewards)[0] for name, (_, rewards) in curves.items()}
+    title = "Points at the end: " + ", ".join(f"{name} {mean:.1f}" for name, mean in ends.items())
     fig, axes = figures.new(title, columns=2, size=(7.5, 3.2), sharey=True)
-    for name, curve in curves.items():
-        rewards = [told["reward"] for told in curve]
-        axes[0].plot([told["steps"] / 1e6 for told in curve], rewards, "o-", ms=3, label=name.upper())
-        axes[1].plot([told["seconds"] / 60 for told in curve], rewards, "o-", ms=3, label=name.upper())
+    for name, (curve, _) in curves.items():
+        rounds = [told for told in curve if told.get("points", told.get("episodes"))]  # others tell nothing
+        rewards = [told["reward"] for told in rounds]
+        axes[0].plot([told["steps"] / 1e6 for told in rounds], rewards, "o-", ms=3, label=name)
+        axes[1].plot([told["seconds"] / 60 for told in rounds], rewards, "o-", ms=3, label=name)
     axes[0].set(xlabel="decisions, millions", ylabel="reward of an episode", ylim=(-21.5, 21.5))
     axes[1].set(xlabel="CPU time, minutes")
     figures.legend_outside(axes[1])
@@ -309,9 +314,10 @@ def spike(config: Config, run: lesson.Run) -> None:
     conversion.run_as(alone, "spikes")
     recipe = pqn.Recipe(steps=config.alone, explore=min(100_000, config.alone // 2))
     history = pqn.learn(run, "direct", alone, recipe)
-    reward(run, f"T {steps}, learnt by itself", keep(config, run, "direct", alone, history))
+    own = keep(config, run, "direct", alone, history)
+    reward(run, f"T {steps}, learnt by itself", own)
     run.measure("decisions by itself", history[-1]["steps"])
-    draw_curves(run, {"clone": curve, "direct": history})
+    draw_curves(run, {"from the teacher": (curve, rewards), "by itself": (history, own)})
 
 
 # ====================================================================== perceive
@@ -365,15 +371,16 @@ def quantise(config: Config, run: lesson.Run) -> None:
     known = judge(config, teacher.policy)
     plain = reward(run, "teacher, float", known)
     x = emulator.levels(seen_by(config, run, teacher))
-    q, rows, curves = compare.answers(teacher.net, x), [], {}
+    q, rows, curves = compare.answers(teacher.net, x), [], Curves()
     for name, bits in {"four": 4, "two": 2}.items():
         net = network.q_network(bits)
         net.load_state_dict(teacher.net.state_dict())
         net.calibrate(x[:500])
         before, _ = compare.hop(compare.answers(net, x), q)
         recipe = imitate.Recipe(decisions=config.imitated)
-        curves[f"{bits} bits"] = student(config, run, name, net, recipe)
-        rewards = keep(config, run, name, net, curves[f"{bits} bits"])
+        curve = student(config, run, name, net, recipe)
+        rewards = keep(config, run, name, net, curve)
+        curves[f"{bits} bits"] = (curve, rewards)
         low = {"cpu": plain - 1 if bits == 4 else 17.0}
         reward(run, f"{bits} bits", rewards, at_least=low, headline=bits == 4)
         rows.append([f"{bits} bits", before, *compare.hop(compare.answers(net, x), q)])
