@@ -89,8 +89,8 @@ class Config(lesson.Config):
     timed: Annotated[int, lesson.Range(10, 100_000)] = 500
     """Decisions of a live game that are timed."""
 
-    agent: Literal["four", "sparse", "two"] = "four"
-    """Of benchmark and watch: which of the chip's agents plays."""
+    agent: Literal["sparse", "four", "two"] = "sparse"
+    """Of benchmark and watch: who plays. sparse learnt in both executions; four and two as levels alone."""
 
     clip: Literal["gif", "mp4"] = "gif"
     """Of watch: kind of file."""
@@ -507,7 +507,9 @@ def draw_front(run: lesson.Run, points: list[Point], best: Point) -> None:
     ax.plot(best.spikes, best.reward, "o", ms=14, mfc="none", color="black", label="kept")
     ax.axhline(plain.reward - 1, color=figures.GREY, ls=":", label="1 point lost")
     for point in points:
-        ax.annotate(point.name, (point.spikes, point.reward), (4, 6), textcoords="offset points", size=8)
+        ax.annotate(
+            point.name, (point.spikes, point.reward), (-4, 6), textcoords="offset points", ha="right", size=8
+        )
     ax.set(
         xlabel="spikes of a decision (T = 15); numbers: price of a thousand", ylabel="reward of an episode"
     )

@@ -592,7 +592,7 @@ def test_an_unknown_step_is_one_clear_line():
     assert "nonsense" in done.stderr
 
 
-@pytest.mark.parametrize(("step", "agent"), [("watch", "four"), ("sparsify", "four"), ("convert", "pqn")])
+@pytest.mark.parametrize(("step", "agent"), [("watch", "sparse"), ("sparsify", "four"), ("convert", "pqn")])
 def test_a_step_without_its_agent_is_one_clear_line(step, agent, shipped, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), step, "--scale", "quick"])
     with pytest.raises(SystemExit) as stop:
