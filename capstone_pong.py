@@ -349,7 +349,8 @@ def perceive(config: Config, run: lesson.Run) -> None:
 def draw_views(run: lesson.Run, frames: emulator.Frames, rows: list[list[Any]]) -> None:
     """Draw one moment as both networks see it."""
     title = f"Pictures earn {rows[0][1]:.1f} points, events {rows[1][1]:.1f}"
-    moving = int(dvs.events(frames)[:, -2:].flatten(1).sum(1).clamp(max=200).argmax())
+    sent = dvs.events(frames)[:, -2:].flatten(1).long().sum(1)
+    moving = int(sent.where(sent < 400, 0).argmax())  # more: a game begins, and the whole court lights up
     fig, axes = figures.new(title, columns=2, size=(7.5, 3.4))
     axes[0].imshow(emulator.levels(frames[moving : moving + 1])[0, -1], vmin=0, vmax=15)
     seen = dvs.events(frames[moving : moving + 1])[0, -2:].float()
