@@ -287,12 +287,7 @@ def ledger(run: lesson.Run, ways: Ways, counts: Counts, x: torch.Tensor, found: 
     rows.append([f"45 nm, spikes, {STEPS} steps", parts * pj, "first layer: MACs, each step"])
     net, batch = ways["frames"]().to(run.device), x[:100].float().to(run.device)
     reading = meters.measure(lambda: [timed(net, batch) for _ in range(20)], run.device)
-    meter = (
-        [1000 * reading.joules / 20 / len(batch), reading.source]
-        if reading
-        else ["-", "not measured: no meter"]
-    )
-    rows.append([f"this {run.device.type}, batches of 100", *meter])
+    rows.append([f"this {run.device.type}, batches of 100", *meters.cells(reading, 20 * len(batch), 1e3)])
     for e in ab.PUBLISHED[:2]:
         name = f"AKD1000 board, {e.network.split(' on ')[0].split(',')[0]}"
         rows.append([f"{name}: dynamic", e.dynamic_per_frame, f"published, {e.fps:.0f} frames/s"])

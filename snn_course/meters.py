@@ -31,6 +31,11 @@ def measure(work: Callable[[], object], device: torch.device) -> Reading | None:
     return _gpu(work) if device.type == "cuda" else _cpu(work)
 
 
+def cells(reading: Reading | None, frames: int, units: float) -> list[float | str]:
+    """Give a table's cells: the energy of each of some frames, in so many units a joule, and which meter."""
+    return [units * reading.joules / frames, reading.source] if reading else ["-", "not measured: no meter"]
+
+
 def _cpu(work: Callable[[], object]) -> Reading | None:
     before = _microjoules()
     start = time.perf_counter()

@@ -44,3 +44,8 @@ def test_gpu_without_its_package(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "power_draw", absent)
     assert meters.measure(lambda: None, GPU) is None
+
+
+def test_cells_tell_the_energy_of_each_frame_or_that_there_was_no_meter():
+    assert meters.cells(meters.Reading(3.0, 1.0, "a meter"), 2000, 1e3) == [1.5, "a meter"]
+    assert meters.cells(None, 2000, 1e3) == ["-", "not measured: no meter"]
