@@ -98,6 +98,15 @@ def test_neither_half_a_threshold_nor_the_tie_break_may_go(bits, monkeypatch):
     assert all(wrong_counts(integers, x, torch.float64))
 
 
+@pytest.mark.parametrize("way", [spikes.LevelNet, lambda net: spikes.IfNet(net, 3)])
+def test_all_of_an_execution_moves_to_another_device(way):
+    net, x = chip(4, 0)
+    moved = way(net.to_integers()).to("meta")  # a device that takes no tensor of another one
+    assert [out.device.type for out in moved.outputs(x.to("meta"))] == 5 * ["meta"]
+    moved.to_empty(device="cpu")
+    assert {out.device.type for out in moved.outputs(x)} == {"cpu"}
+
+
 @pytest.mark.skipif(ab.backend() == "absent", reason="akida is not installed here")
 @pytest.mark.parametrize("bits", [4, 2])
 def test_akida_gives_the_same_q(bits):

@@ -16,8 +16,8 @@ BATCH = 500
 
 @torch.inference_mode()
 def answers(net: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Give Q [B, 3] of inputs [B, C, H, W], in batches."""
-    return torch.cat([net(part) for part in x.split(BATCH)])
+    """Give Q [B, 3] of inputs [B, C, H, W], in batches; back from whatever device the network is on."""
+    return torch.cat([net(part).cpu() for part in x.split(BATCH)])
 
 
 def hop(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float]:

@@ -92,6 +92,7 @@ def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> 
         "ALE/Pong-v5",
         frameskip=1,  # AtariPreprocessing skips the frames: both would skip 16
         repeat_action_probability=sticky,
+        obs_type="grayscale",  # nobody looks at it: AtariPreprocessing asks for the screens itself
         render_mode="rgb_array" if render else None,
         disable_env_checker=True,  # ALE's own tests cover it; here it costs time
     )

@@ -54,7 +54,7 @@ class IfNet(nn.Module):
         for layer in net.layers[:-1]:
             self.layers.append(IfLayer(layer, self.worth))
             self.worth = 2.0 ** (layer.spec.act_bits or 0) - 1  # levels of a spike
-        self.last, self.read_out = net.layers[-1], Connection(net.layers[-1])
+        self.read_out = LastLayer(net.layers[-1], self.worth)
         self.dtype = dtype
         self.to(dtype)
 
@@ -64,15 +64,17 @@ class IfNet(nn.Module):
 
     def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Give the spikes [T, B, ...] of each layer, and at the end Q [B, actions]."""
-        spk, found = (x.to(self.dtype) / self.first).unsqueeze(0), []  # a still picture: one step is all
+        place = self.read_out.act_step.device
+        spk, found = (
+            (x.to(place, self.dtype) / self.first).unsqueeze(0),
+            [],
+        )  # a still picture: one step is all
         for layer in self.layers:
             cur = layer(spk)
             cur = cur.expand(self.num_steps, *cur.shape[1:])
             spk, _ = neurons.leaky(waited(cur, self.wait), 1.0, 1.0, "subtract", mem=cur.new_tensor(0.5))
             found.append(spk)
-        # Nothing fires at the end: what counts is the sum over time.
-        potential = self.read_out(spk).sum(0) * (self.worth / self.num_steps)
-        return [*found, (potential - self.last.threshold).float() / self.last.act_step]
+        return [*found, self.read_out(spk)]
 
 
 class LevelNet(nn.Module):
@@ -80,8 +82,7 @@ class LevelNet(nn.Module):
 
     def __init__(self, net: IntNet) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Connection(layer) for layer in net.layers)
-        self.net = net
+        self.layers = nn.ModuleList(LevelLayer(layer) for layer in net.layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Give Q [B, actions] of levels [B, C, H, W]."""
@@ -89,14 +90,10 @@ class LevelNet(nn.Module):
 
     def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Give the levels [B, ...] of each layer, then Q [B, actions]; float32 holds them exactly."""
-        x, found = x.float(), []
-        for layer, source in zip(self.layers, self.net.layers, strict=True):
-            potential = layer(x.unsqueeze(0))[0]
-            shape = (-1,) if isinstance(source.spec, Dense) else (-1, 1, 1)
-            x = (potential - source.threshold.view(shape)) / source.act_step.view(shape)
-            if source.spec.act_bits is not None:
-                x = (x / 2 ** (4 - source.spec.act_bits)).ceil().clamp(0, 2**source.spec.act_bits - 1)
-            found.append(x)
+        x, found = x.to(next(self.buffers())).unsqueeze(0), []
+        for layer in self.layers:
+            x = layer(x)
+            found.append(x[0])
         return found
 
 
@@ -108,11 +105,33 @@ class Connection(nn.Module):
         self.spec = layer.spec
         self.weights = lesson.load(12).connections(layer)[-1]
 
+    def each(self, values: torch.Tensor) -> torch.Tensor:
+        """Shape one value per neuron or channel [N] so that it broadcasts to what the layer gives."""
+        return values.view(-1) if isinstance(self.spec, Dense) else values.view(-1, 1, 1)
+
     def forward(self, spk: torch.Tensor) -> torch.Tensor:
         """Give the sums [T, B, ...] of spikes [T, B, ...]."""
         x = spk.flatten(0, 1)  # [T * B, ...]
         x = x.flatten(1) if isinstance(self.spec, Dense) else same_pad(x, self.spec.kernel, self.spec.stride)
         return self.weights(x).unflatten(0, spk.shape[:2])
+
+
+class LevelLayer(Connection):
+    """One layer's levels of the levels before it; of the last one, Q."""
+
+    threshold: torch.Tensor
+    act_step: torch.Tensor
+
+    def __init__(self, layer: IntLayer) -> None:
+        super().__init__(layer)
+        self.register_buffer("threshold", self.each(layer.threshold.float()))
+        self.register_buffer("act_step", self.each(layer.act_step))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give levels, or Q, [1, B, ...] of levels [1, B, ...]."""
+        x = (super().forward(x) - self.threshold) / self.act_step
+        bits = self.spec.act_bits
+        return x if bits is None else (x / 2 ** (4 - bits)).ceil().clamp(0, 2**bits - 1)
 
 
 class IfLayer(Connection):
@@ -126,13 +145,25 @@ class IfLayer(Connection):
         assert layer.spec.act_bits is not None
         d = layer.act_step.double() * 2.0 ** (4 - layer.spec.act_bits)
         whole = (2**layer.spec.act_bits - 1) * d  # L d
-        shape = (-1,) if isinstance(layer.spec, Dense) else (-1, 1, 1)
-        self.register_buffer("gain", (worth / whole).view(shape))
-        self.register_buffer("bias", ((d / 2 - 1 / 32 - layer.threshold) / whole).view(shape))
+        self.register_buffer("gain", self.each(worth / whole))
+        self.register_buffer("bias", self.each((d / 2 - 1 / 32 - layer.threshold) / whole))
 
     def forward(self, spk: torch.Tensor) -> torch.Tensor:
         """Give the currents [T, B, ...] of spikes [T, B, ...]."""
-        return super().forward(spk) * self.gain + self.bias
+        return super().forward(spk).mul_(self.gain).add_(self.bias)  # in place: T steps are large
+
+
+class LastLayer(LevelLayer):
+    """Q of spikes that are ``worth`` so many levels. Nothing fires: what counts is the mean over time."""
+
+    def __init__(self, layer: IntLayer, worth: float) -> None:
+        super().__init__(layer)
+        self.worth = worth
+
+    def forward(self, spk: torch.Tensor) -> torch.Tensor:
+        """Give Q [B, actions] of spikes [T, B, ...]."""
+        potential = Connection.forward(self, spk).sum(0) * (self.worth / len(spk))
+        return ((potential - self.threshold) / self.act_step).float()
 
 
 def free_running(net: QuantNet, x: torch.Tensor, num_steps: int) -> torch.Tensor:
