@@ -24,6 +24,9 @@ clipped and floored to 15 levels. So it is an ANN with 4-bit activations; it is 
 neurons that count to 15; and it is what the chip computes: one network, three executions.
 """
 
+import functools
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -69,7 +72,8 @@ class Config(lesson.Config):
     """Of train: decisions (4 frames each) to learn from."""
 
     imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 200_000
-    """Of quantise: decisions of each student under the teacher's eye; half of them for the other steps."""
+    """Of quantise: decisions of the 4-bit student under the teacher's eye. Twice as many for fewer bits; as
+    many for each price of sparsify; half of them for the students of the other steps."""
 
     alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 100_000
     """Of spike: decisions of the spiking network that learns by itself."""
@@ -89,8 +93,8 @@ class Config(lesson.Config):
     timed: Annotated[int, lesson.Range(10, 100_000)] = 500
     """Decisions of a live game that are timed."""
 
-    agent: Literal["sparse", "four", "two"] = "sparse"
-    """Of benchmark and watch: who plays. sparse learnt in both executions; four and two as levels alone."""
+    agent: Literal["sparse", "four", "two", "ternary"] = "four"
+    """Of benchmark and watch: who plays. sparse learnt in both executions; the others as levels alone."""
 
     clip: Literal["gif", "mp4"] = "gif"
     """Of watch: kind of file."""
@@ -123,8 +127,9 @@ SCALES: lesson.Scales = {
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
 TIMES = (2, 4, 8, 15, 30)
-STRENGTHS = (0.3, 1.0, 3.0, 6.0)  # price of a thousand spikes in the loss of a decision, rising
-TAU = 0.03  # of sparsify: few spikes can tell the decisions that matter, if the others may be wrong
+STRENGTHS = (0.1, 0.3, 0.7, 1.5)  # price of a thousand spikes in the loss of a decision, rising
+FREE = 4  # T of free-running spikes while prices rise: 2 bits are 3 levels
+TAU = 0.03  # where bits or spikes are few: they can tell the decisions that matter, if others may be wrong
 SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
 
 # ====================================================================== what all steps share
@@ -367,62 +372,79 @@ def draw_views(run: lesson.Run, frames: emulator.Frames, rows: list[list[Any]]) 
 
 
 def quantise(config: Config, run: lesson.Run) -> None:
-    """Train with the chip's integers, at 4 and at 2 bits, and write the chip's files."""
+    """Train with the chip's integers, fewer bits step by step, and write the chip's files."""
     teacher = agents.teacher(config.scale)
     known = judge(config, teacher.policy)
     plain = reward(run, "teacher, float", known)
     x = emulator.levels(seen_by(config, run, teacher))
-    q, rows, curves = compare.answers(teacher.net, x), [], Curves()
-    for name, bits in {"four": 4, "two": 2}.items():
-        net = network.q_network(bits)
-        net.load_state_dict(teacher.net.state_dict())
+    q, rows, curves, start = compare.answers(teacher.net, x), [], Curves(), teacher.net
+    for name, least in {"four": plain - 1, "two": 17.0, "ternary": None}.items():
+        bits = agents.BITS[name]
+        net = network.q_network(*bits)
+        taught = {key: value for key, value in start.state_dict().items() if not key.endswith("_extra_state")}
+        net.load_state_dict(net.state_dict() | taught)  # each goes on from the one before
         net.calibrate(x[:500])
         before, _ = compare.hop(compare.answers(net, x), q)
         recipe = imitate.Recipe(decisions=config.imitated)
+        if name != "four":
+            recipe = imitate.Recipe(decisions=2 * config.imitated, tau=TAU)
         curve = student(config, run, name, net, recipe)
         rewards = keep(config, run, name, net, curve)
-        curves[f"{bits} bits"] = (curve, rewards)
-        low = {"cpu": plain - 1 if bits == 4 else 17.0}
-        reward(run, f"{bits} bits", rewards, at_least=low, headline=bits == 4)
-        rows.append([f"{bits} bits", before, *compare.hop(compare.answers(net, x), q)])
+        shown = "{}-bit events, {}-bit weights".format(*bits)
+        curves[shown] = (curve, rewards)
+        reward(run, shown, rewards, at_least={"cpu": least} if least else None, headline=name == "four")
+        rows.append([shown, before, *compare.hop(compare.answers(net, x), q)])
         on_chip(run, name, net, x)
+        start = net
     columns = ["", "before training", "after", "error of Q"]
     run.table("Same actions as the float teacher, %", columns, rows)
     draw_curves(run, curves)
 
 
-def on_chip(run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor) -> None:
-    """Prove that chip, levels and spikes agree; map the network, and write the chip's file."""
+def on_chip(run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor) -> tuple[float, float]:
+    """Prove that chip, levels and spikes agree; map the network, and write the chip's file.
+
+    Returns: of spikes layer by layer against levels the same actions in %, and the error of Q.
+    """
     integers = net.to_integers()
     levels, steps = LevelNet(integers), 2 ** (integers.layers[0].spec.act_bits or 0) - 1
     q = compare.answers(levels, x)
     error = (q - compare.answers(integers.logits, x)).abs().max().item()
     run.proof(f"{name}: levels unlike the chip's integers", error, at_most=0)
-    by_layers = compare.answers(IfNet(integers, steps, wait=None, dtype=torch.float64), x)
-    run.proof(f"{name}: spikes layer by layer, other actions, %", 100 - compare.hop(by_layers, q)[0], 0)
+    by_layers = compare.hop(compare.answers(IfNet(integers, steps, wait=None, dtype=torch.float64), x), q)
+    run.proof(f"{name}: spikes layer by layer, other actions, %", 100 - by_layers[0], 0)
     if ab.backend() == "absent":
-        return
+        return by_layers
     model = ab.to_akida(net)
     run.proof(f"{name}: Akida's Q - own", (ab.predict(model, x) - q).abs().max().item(), 0)
     run.measure(f"{name}: passes over the mesh", ab.map_model(model).passes, at_most=1)
     ab.save(model, run.folder / f"{name}.fbz")
+    return by_layers
 
 
 # ====================================================================== sparsify
 
 
 def sparsify(config: Config, run: lesson.Run) -> None:
-    """Teach the 4-bit agent to play with few spikes, as levels and free-running; keep the best."""
+    """Teach the 2-bit agent to play with few spikes, as levels and free-running; keep the best."""
     start = agents.load("four", config.scale)
     x = emulator.levels(seen_by(config, run, start))
-    points = [point_of(config, run, start.net, None, x)]
+    points = [
+        point_of(config, run, name, agents.chip(agents.load(agent, config.scale)), x, [])
+        for name, agent in {"4 bits": "four", "2 bits": "two"}.items()
+    ]
     for strength in STRENGTHS:
-        points.append(point_of(config, run, points[-1].net, strength, x))
+        name, net = f"price {strength:g}", network.q_network(*agents.BITS["sparse"])
+        net.load_state_dict(points[-1].net.state_dict())  # each goes on from the one before
+        recipe = imitate.Recipe(decisions=config.imitated)
+        curve = student(config, run, name, net, recipe, loss=Both(net, strength))
+        points.append(point_of(config, run, name, net, x, curve))
     rows = [[p.name, p.reward, p.error, p.spikes, p.events, p.free] for p in points]
-    columns = ["price", "reward", "error", "spikes", "events", f"free, T {agents.STEPS}"]
-    run.table("Spikes (T = 15) and events of a decision; rewards", columns, rows)
+    columns = ["agent", "reward", "error", "spikes", "events", f"free, T {FREE}"]
+    run.table("Spikes (T = levels) and events of a decision; rewards", columns, rows)
     plain = points[0]
-    best = min((p for p in points if p.reward >= plain.reward - 1), key=lambda p: p.spikes)
+    good = [p for p in points[2:] if p.reward >= plain.reward - 1]
+    best = min(good, key=lambda p: p.spikes) if good else max(points[2:], key=lambda p: p.reward)
     run.measure("fewer spikes", plain.spikes / best.spikes, "x", at_least={"cpu": 5.0}, headline=True)
     run.measure("reward lost", plain.reward - best.reward, at_most={"cpu": 1.0})
     run.measure("reward", best.reward)
@@ -455,40 +477,35 @@ class Point:
 
 
 def point_of(
-    config: Config, run: lesson.Run, start: nn.Module, strength: float | None, x: torch.Tensor
+    config: Config, run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor, curve: pqn.History
 ) -> Point:
-    """Train on from an agent at one price of spikes (None: not at all), and measure."""
-    net, curve = network.q_network(), list[dict[str, float]]()
-    net.load_state_dict(start.state_dict())
-    if strength is not None:
-        recipe = lessons(config, spiking=True)
-        curve = student(config, run, f"price {strength:g}", net, recipe, loss=Both(net, strength))
+    """Measure an agent of the front."""
     integers = net.to_integers()
     found = compare.events(LevelNet(integers), x)
     rewards = judge(config, agents.policy(LevelNet(integers)))
-    free = judge(config, agents.policy(IfNet(integers, agents.STEPS)))
+    free, _ = compare.mean_and_error(judge(config, agents.policy(IfNet(integers, FREE))))
     events, spikes, _ = (sum(layer) for layer in zip(*found, strict=True))
-    name = "as it was" if strength is None else f"{strength:g}"
-    point = Point(name, net, rewards, spikes, events, compare.mean_and_error(free)[0], curve)
-    run.console.print(f"  price {name}: {point.reward:.2f}, free {point.free:.2f}, {spikes:.0f} spikes")
+    point = Point(name, net, rewards, spikes, events, free, curve)
+    run.console.print(f"  {name}: {point.reward:.2f}, free {point.free:.2f}, {spikes:.0f} spikes")
     return point
 
 
 class Both:
-    """The loss of two executions, levels and free-running spikes, and the price of a thousand spikes."""
+    """The loss of two executions in turn: free-running spikes; levels, which pay for each thousand spikes."""
 
     def __init__(self, net: ab.QuantNet, strength: float) -> None:
-        self.strength, self.levels = strength, list[torch.Tensor]()
+        self.strength, self.levels, self.turns = strength, list[torch.Tensor](), itertools.count()
         for part in net.parts[:-1]:
             part.register_forward_hook(lambda _, __, out: self.levels.append(out[0]))
 
     def __call__(self, net: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
         """Give the loss for inputs [B, 4, rows, columns] and the teacher's Q [B, 3]."""
         assert isinstance(net, ab.QuantNet)
+        if next(self.turns) % 2:
+            half = len(seen) // 2  # T steps cost T passes: half a batch is enough
+            return imitate.distance(free_running(net, seen[:half], FREE), told[:half], TAU)
         self.levels.clear()
         apart = imitate.distance(net(seen), told, TAU)
-        half = len(seen) // 2  # T steps cost T passes: half a batch is enough
-        apart = apart + imitate.distance(free_running(net, seen[:half], agents.STEPS), told[:half], TAU)
         spikes = torch.stack([out.sum() for out in self.levels]).sum() / len(seen)
         return apart + self.strength * spikes / 1000
 
@@ -504,16 +521,19 @@ def draw_front(run: lesson.Run, points: list[Point], best: Point) -> None:
     ax.errorbar(
         spikes, [p.reward for p in points], [p.error for p in points], fmt="o", capsize=3, label="levels"
     )
-    ax.plot(spikes, [p.free for p in points], "s", mfc="none", label=f"free-running, T {agents.STEPS}")
+    ax.plot(spikes, [p.free for p in points], "s", mfc="none", label=f"free-running, T {FREE}")
     ax.plot(best.spikes, best.reward, "o", ms=14, mfc="none", color="black", label="kept")
     ax.axhline(plain.reward - 1, color=figures.GREY, ls=":", label="1 point lost")
     for point in points:
         ax.annotate(
-            point.name, (point.spikes, point.reward), (-4, 6), textcoords="offset points", ha="right", size=8
+            point.name.removeprefix("price "),
+            (point.spikes, point.reward),
+            (-4, 6),
+            textcoords="offset points",
+            ha="right",
+            size=8,
         )
-    ax.set(
-        xlabel="spikes of a decision (T = 15); numbers: price of a thousand", ylabel="reward of an episode"
-    )
+    ax.set(xlabel="spikes of a decision (T: 15 with 4 bits, 3 with 2)", ylabel="reward of an episode")
     ax.set_xlim(left=0)
     figures.legend_outside(ax)
     run.figure(fig, "pareto", title)
@@ -525,59 +545,70 @@ def draw_front(run: lesson.Run, points: list[Point], best: Point) -> None:
 def benchmark(config: Config, run: lesson.Run) -> None:
     """Play, count, time and weigh the shipped agent on every execution that this machine has."""
     agent = agents.load(config.agent, config.scale)
-    net = agents.chip(agent).to_integers()
-    levels, free = LevelNet(net).to(run.device), compare.spiking(net, TIMES)
+    net = agents.chip(agent)
     x = emulator.levels(seen_by(config, run, agent))
-    on_chip(run, "agent", agents.chip(agent), x)
-    ways: dict[str, nn.Module] = {"levels": levels} | {f"{accounts.SPIKES}{t}": n for t, n in free.items()}
-    model = ab.map_model(ab.to_akida(agents.chip(agent))).runner if ab.backend() != "absent" else None
-    akida = [accounts.on_akida()] if model is not None else []
-    playing = [way for way in ways if way != f"{accounts.SPIKES}{TIMES[-1]}"]  # the slowest is only compared
-    rewards = play_all(config, run, [*playing, *akida, accounts.RANDOM, accounts.MIRROR])
+    by_layers = on_chip(run, "agent", net, x)
+    akida = [accounts.on_akida()] if ab.backend() != "absent" else []
+    names = ["levels", *(f"{accounts.SPIKES}{steps}" for steps in TIMES), *akida]
+    rewards, q = play_all(config, run, [*names, accounts.RANDOM, accounts.MIRROR], x)
     accounts.rewards(run, rewards)
-    accounts.hops(run, net, ways, x, rewards)
-    spent = accounts.operations(run, {"levels": levels, f"{accounts.SPIKES}15": free[15]}, x[:500])
-    timed = accounts.latencies(run, levels, free[15], model, config.timed)
+    accounts.hops(run, by_layers, q, compare.answers(agents.teacher(config.scale).net, x), rewards)
+    integers = net.to_integers()
+    levels, spiking = LevelNet(integers), IfNet(integers, 15)
+    spent = accounts.operations(run, levels, spiking, x[:500])
+    model = ab.map_model(ab.to_akida(net)).runner if akida else None
+    timed = accounts.latencies(run, levels, spiking, model, config.timed)
     accounts.energy(run, levels, spent, x)
     accounts.draw(run, rewards, timed)
     run.analysis(write_up.page(config.scale, run.tables()))
 
 
-def play_all(config: Config, run: lesson.Run, names: list[str]) -> dict[str, list[float]]:
-    """Play the episodes of each execution, side by side on the cores there are. Returns: the rewards.
+def play_all(
+    config: Config, run: lesson.Run, names: list[str], x: torch.Tensor
+) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
+    """Let each execution play its episodes and answer x, side by side on the cores there are.
 
-    A card serves one process, so there the Akida's episodes are played in this one.
+    A card serves one process, so there the Akida plays in this one. Returns: rewards, and Q [B, 3], by name.
     """
     here = [accounts.on_akida()] if ab.backend() == "hardware" else []
-    points = {name: (config, name, run.device.type) for name in names if name not in here}
-    found = sweep.run_points(run, "play_one", points, config.workers)
-    found |= {name: play_one(config, name, run.device.type) for name in here}
+    points = {name: (config, name, run.device.type, x) for name in names if name not in here}
+    longest_first = dict(sorted(points.items(), key=lambda point: -steps_of(point[0])))
+    found = sweep.run_points(run, "play_one", longest_first, config.workers)
+    found |= {name: play_one(config, name, run.device.type, x) for name in here}
     episodes = {name: [emulator.Played(*played) for played in found[name]["played"]] for name in names}
     rows = [players.Episode(config.agent, name, *one) for name, played in episodes.items() for one in played]
     players.write_csv(run.folder / "episodes.csv", rows)
-    return {name: [one.reward for one in played] for name, played in episodes.items()}
+    rewards = {name: [one.reward for one in played] for name, played in episodes.items() if played}
+    return rewards, {name: found[name]["q"] for name in names if "q" in found[name]}
 
 
-def play_one(config: Config, name: str, device: str) -> dict[str, Any]:
-    """Play the episodes of one execution, in whatever process. Returns: what ``emulator.Played`` holds."""
+def steps_of(name: str) -> int:
+    """Give T of an execution that spikes, else 0."""
+    return int(name.removeprefix(accounts.SPIKES)) if name.startswith(accounts.SPIKES) else 0
+
+
+def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[str, Any]:
+    """Play the episodes of one execution, in whatever process, and give its Q for the inputs x [B, 4, H, W].
+
+    Returns: "played", what each ``emulator.Played`` holds; and "q" [B, 3] of executions of the agent.
+    """
     seeds = range(SEEDS, SEEDS + config.episodes)
     if name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
-        return {
-            "played": [
-                tuple(p) for p in players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
-            ]
-        }
-    net = agents.chip(agents.load(config.agent, config.scale))
-    policy = players.random_player(config.seed)
-    if name == accounts.on_akida():
-        model = ab.map_model(ab.to_akida(net)).runner
-        policy = lambda frames: ab.predict(model, emulator.levels(frames)).argmax(1).numpy()  # noqa: E731
-    elif name != accounts.RANDOM:
-        way: nn.Module = LevelNet(net.to_integers())
-        if name != "levels":
-            way = IfNet(net.to_integers(), int(name.removeprefix(accounts.SPIKES)))
-        policy = agents.policy(way.to(device))
-    return {"played": [tuple(played) for played in emulator.play(policy, seeds, config.longest)]}
+        played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
+        return {"played": [tuple(one) for one in played]}
+    if name == accounts.RANDOM:
+        played = emulator.play(players.random_player(config.seed), seeds, config.longest)
+        return {"played": [tuple(one) for one in played]}
+    net, steps = agents.chip(agents.load(config.agent, config.scale)), steps_of(name)
+    way: Callable[[torch.Tensor], torch.Tensor] = LevelNet(net.to_integers()).to(device)
+    if steps:
+        way = IfNet(net.to_integers(), steps).to(device)
+    elif name == accounts.on_akida():
+        way = functools.partial(ab.predict, ab.map_model(ab.to_akida(net)).runner)
+    if steps == TIMES[-1]:
+        seeds = seeds[:0]  # the slowest is only compared
+    played = emulator.play(agents.policy(way), seeds, config.longest)
+    return {"played": [tuple(one) for one in played], "q": compare.answers(way, x)}
 
 
 # ====================================================================== watch

@@ -357,13 +357,15 @@ def test_nothing_is_nearer_to_the_teacher_than_its_own_q():
     assert float(found) == pytest.approx(float(by_hand), rel=1e-5)
 
 
-def test_the_loss_of_two_executions_has_three_parts():
-    net, x = chip(4, 0)
+def test_two_executions_take_turns_and_levels_pay_for_spikes():
+    net, x = chip(2, 0)
     told = torch.randn(20, 3) * 0.02
-    loss = {strength: capstone.Both(net, strength)(net, x, told) for strength in (0.0, 2.0)}
-    free = spikes.free_running(net, x[:10], agents.STEPS)
-    apart = imitate.distance(net(x), told, 0.03) + imitate.distance(free, told[:10], 0.03)
-    assert loss[0.0].item() == pytest.approx(apart.item(), rel=1e-5)
+    priced = {strength: capstone.Both(net, strength) for strength in (0.0, 2.0)}
+    loss = {strength: both(net, x, told) for strength, both in priced.items()}
+    assert loss[0.0].item() == pytest.approx(imitate.distance(net(x), told, 0.03).item(), rel=1e-5)
+    free = imitate.distance(spikes.free_running(net, x[:10], capstone.FREE), told[:10], 0.03)
+    for both in priced.values():
+        assert both(net, x, told).item() == pytest.approx(free.item(), rel=1e-5)
     sent = sum(layer[1] for layer in compare.events(spikes.LevelNet(net.to_integers()), x))
     assert (loss[2.0] - loss[0.0]).item() == pytest.approx(2 * sent / 1000, rel=1e-2)
     (loss[2.0] - loss[0.0]).backward()
@@ -451,7 +453,7 @@ def flat(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 # ---------------------------------------------------------------------- agents
 
-NAMES = ("pqn", "dqn", "levels", "clone", "direct", "events", "pictures", "four", "two", "sparse")
+NAMES = ("pqn", "dqn", "levels", "clone", "direct", "events", "pictures", "four", "two", "ternary", "sparse")
 
 
 def trained(name: str) -> nn.Module:
@@ -459,7 +461,7 @@ def trained(name: str) -> nn.Module:
     net = agents.build(name)
     channels = len(perception.CHANNELS) if name == "events" else 4
     lively(getattr(net, "body", net), 0)
-    if name in ("four", "two", "sparse"):
+    if name in agents.BITS:
         net.calibrate(seen(20, 0))
     elif isinstance(net, spikes.FloatQ):
         conversion.balance(net, seen(20, 0, channels), 0.99)
@@ -490,9 +492,10 @@ def test_each_agent_comes_back_and_plays(name, shipped):
     assert agent.policy(frames).tolist() == net(x).argmax(1).tolist()
     assert not torch.equal(agents.build(name)(x), agent.net(x))
     assert not any(p.requires_grad for p in agent.net.parameters())
-    if name in ("four", "two", "sparse"):
+    if name in agents.BITS:
         assert agents.chip(agent) is agent.net
-        assert agent.net.to_integers().layers[0].spec.act_bits == (2 if name == "two" else 4)
+        spec = agent.net.to_integers().layers[0].spec
+        assert (spec.act_bits, spec.weight_bits) == agents.BITS[name]
 
 
 def test_the_better_of_two_teaches(shipped):
@@ -518,6 +521,7 @@ def test_the_better_of_two_teaches(shipped):
         ("four", "clone"),
         ("four", "pqn"),
         ("two", "four"),
+        ("ternary", "two"),
     ],
 )
 def test_weights_of_another_architecture_are_one_clear_line(name, foreign, shipped):
@@ -601,7 +605,9 @@ def test_an_unknown_step_is_one_clear_line():
     assert "nonsense" in done.stderr
 
 
-@pytest.mark.parametrize(("step", "agent"), [("watch", "sparse"), ("sparsify", "four"), ("convert", "pqn")])
+@pytest.mark.parametrize(
+    ("step", "agent"), [("watch", capstone.Config().agent), ("sparsify", "four"), ("convert", "pqn")]
+)
 def test_a_step_without_its_agent_is_one_clear_line(step, agent, shipped, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), step, "--scale", "quick"])
     with pytest.raises(SystemExit) as stop:

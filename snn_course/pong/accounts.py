@@ -5,10 +5,9 @@ from typing import Any
 
 from snn_course import UsageError, figures, meters
 from snn_course import akida_bridge as ab
-from snn_course.akida_bridge import IntNet
 from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
 from snn_course.pong import agents, checkpoints, compare, latency, players
-from snn_course.pong.spikes import IfNet
+from snn_course.pong.spikes import LevelNet
 from snn_course.run import Run
 
 import numpy as np
@@ -57,49 +56,52 @@ RELATIVES = {
     "dqn": "DQN, float",
     "levels": "15 levels, float",
     "four": "4 bits",
-    "two": "2 bits",
+    "two": "2 bits, weights 4",
+    "ternary": "2 bits, all",
     "clone": f"spikes, T {agents.STEPS}, learnt",
     "direct": f"spikes, T {agents.STEPS}, by itself",
     "events": "events, float",
 }
 
 
-def hops(run: Run, net: IntNet, ways: Mapping[str, nn.Module], x: torch.Tensor, found: Rewards) -> None:
+def hops(
+    run: Run,
+    by_layers: tuple[float, float],
+    found: Mapping[str, torch.Tensor],
+    teacher: torch.Tensor,
+    rewards: Rewards,
+) -> None:
     """Tabulate what each hop from the teacher to the chip changes.
 
     Args:
         run: where the table goes.
-        net: the agent's integers.
-        ways: the executions in PyTorch, "levels" first.
-        x: levels [B, 4, rows, columns] on which they are compared.
-        found: the rewards of each execution.
+        by_layers: same actions in % and error of Q of spikes layer by layer.
+        found: Q [B, 3] of each execution for the same pictures, "levels" first.
+        teacher: the teacher's.
+        rewards: of the executions that played.
     """
-    q = compare.answers(ways["levels"], x)
-    teacher = compare.answers(agents.teacher(run.config.scale).net, x)
-    rows: list[list[Any]] = [["teacher -> levels", *compare.hop(q, teacher), "-"]]
-    plain = compare.mean_and_error(found["levels"])[0]
-    by_layers = compare.answers(IfNet(net, 15, wait=None, dtype=torch.float64), x)
-    rows.append(["levels -> spikes, by layers", *compare.hop(by_layers, q), 0.0])
-    for name, way in ways.items():
+    q, plain = found["levels"], compare.mean_and_error(rewards["levels"])[0]
+    rows: list[list[Any]] = [
+        ["teacher -> levels", *compare.hop(q, teacher), "-"],
+        ["levels -> spikes, by layers", *by_layers, 0.0],
+    ]
+    for name, answered in found.items():
         if name != "levels":
-            change = compare.mean_and_error(found[name])[0] - plain if name in found else "-"
-            rows.append([f"levels -> {name}", *compare.hop(compare.answers(way, x), q), change])
-    if on_akida() in found:
-        change = compare.mean_and_error(found[on_akida()])[0] - plain
-        rows.append([f"levels -> {on_akida()}", 100.0, 0.0, change])  # proven above, for the same pictures
-    run.table(f"Hops, {len(x)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
+            change = compare.mean_and_error(rewards[name])[0] - plain if name in rewards else "-"
+            rows.append([f"levels -> {name}", *compare.hop(answered, q), change])
+    run.table(f"Hops, {len(q)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
 
 
-def operations(run: Run, ways: Mapping[str, nn.Module], x: torch.Tensor) -> dict[str, tuple[float, float]]:
+def operations(
+    run: Run, levels: LevelNet, spiking: nn.Module, x: torch.Tensor
+) -> dict[str, tuple[float, float]]:
     """Tabulate work and silence, layer by layer. Returns: MACs and ACs of each execution."""
-    counted = {name: compare.operations(way.cpu(), x) for name, way in ways.items()}
-    sent = [*compare.events(ways["levels"], x), ("-", "-", "-")]  # type: ignore[arg-type]
+    counted = {"levels": compare.operations(levels, x), f"{SPIKES}15": compare.operations(spiking, x)}
+    sent = [*compare.events(levels, x), ("-", "-", "-")]
     rows: list[list[Any]] = []
-    for name, plain, spiking, (events, spikes, silent) in zip(
-        LAYERS, counted["levels"], counted[f"{SPIKES}15"], sent, strict=True
-    ):
+    for name, plain, spikes, (events, count, silent) in zip(LAYERS, *counted.values(), sent, strict=True):
         percent = 100 * silent if isinstance(silent, float) else silent
-        rows.append([name, plain.dense, plain.macs, spiking.macs + spiking.acs, events, spikes, percent])
+        rows.append([name, plain.dense, plain.macs, spikes.macs + spikes.acs, events, count, percent])
     columns = ["layer", "dense", "MACs", "T 15", "events", "spikes", "silent, %"]
     run.table("Operations and events of a decision", columns, rows)
     totals = {name: Operations.sum(layers) for name, layers in counted.items()}

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 TEACHERS = ("pqn", "dqn")
-WHOLE = ("four", "two", "sparse")
-"""Agents of whole numbers, for the chip; the others have float weights."""
+BITS = {"four": (4, 4), "two": (2, 4), "ternary": (2, 2), "sparse": (2, 4)}
+"""Bits of activations and of weights. These agents have whole numbers, for the chip; the others are float."""
 LEVELS, STEPS = 15, 8
 """Of the float network with levels (as 4 bits have), and of the one that learns with spikes."""
 
@@ -35,7 +35,8 @@ class Agent:
 
 
 def policy(
-    net: nn.Module, see: Callable[[emulator.Frames], torch.Tensor] = emulator.levels
+    net: Callable[[torch.Tensor], torch.Tensor],
+    see: Callable[[emulator.Frames], torch.Tensor] = emulator.levels,
 ) -> emulator.Policy:
     """Play a network's best action, for what it sees of the frames."""
     return lambda frames: network.greedy(net, see(frames))
@@ -51,7 +52,7 @@ def build(name: str) -> nn.Module:
         return net
     if name == "events":
         return network.q_network(channels=len(perception.CHANNELS))
-    return network.q_network(2 if name == "two" else 4)
+    return network.q_network(*BITS.get(name, ()))
 
 
 def load(name: str, scale: str) -> Agent:
@@ -59,8 +60,8 @@ def load(name: str, scale: str) -> Agent:
     path = checkpoints.find(name, scale)
     net = build(name)
     checkpoints.load(net, path)
-    if isinstance(net, QuantNet) and net.quantised != (name in WHOLE):
-        kind = "whole numbers" if name in WHOLE else "float weights"
+    if isinstance(net, QuantNet) and net.quantised != (name in BITS):
+        kind = "whole numbers" if name in BITS else "float weights"
         raise UsageError(f"{path} is of another network: the agent '{name}' has {kind}.")
     see = perception.events if name == "events" else emulator.levels
     return Agent(name, net.eval().requires_grad_(requires_grad=False), path, see)

@@ -47,6 +47,8 @@ class Recipe:
     """Learning rate of Adam at the start; it falls linearly to 0."""
     random: float = 0.02
     """Share of random decisions, for variety."""
+    tau: float = TAU
+    """Of the loss: a larger one forgives small errors, which helps a network that cannot tell all apart."""
 
 
 def imitate(
@@ -67,12 +69,13 @@ def imitate(
         teacher: from levels [B, 4, rows, columns] to Q [B, 3].
         recipe: how to learn.
         see: from frames [B, 4, 84, 84] to the student's input.
-        loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance`` alone.
+        loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance``.
 
     Returns: for each round decisions ("steps"), CPU "seconds", "reward" as in PQN, "loss", and
     "agreement": the share of decisions that were the teacher's, in %.
     """
     optimizer = torch.optim.Adam(student.parameters(), lr=recipe.rate)
+    plain: Loss = lambda net, seen, told: distance(net(seen), told, recipe.tau)  # noqa: E731
     lesson = _Lesson(student, teacher, optimizer, recipe, see, loss or plain)
     updates = max(1, recipe.decisions // (recipe.games * recipe.horizon))
     return pqn.in_rounds(
@@ -145,11 +148,6 @@ class _Lesson:
             self.optimizer.step()
             losses.append(loss.detach())
         return torch.stack(losses).mean().item()
-
-
-def plain(student: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-    """Give the loss of a student's Q for its inputs."""
-    return distance(student(seen), told)
 
 
 def distance(student: torch.Tensor, teacher: torch.Tensor, tau: float = TAU) -> torch.Tensor:
