@@ -75,7 +75,7 @@ class Config(lesson.Config):
     """Of quantise: decisions of the 4-bit student under the teacher's eye. Twice as many for fewer bits; as
     many for each price of sparsify; half of them for the students of the other steps."""
 
-    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 100_000
+    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 1_200_000
     """Of spike: decisions of the spiking network that learns by itself."""
 
     episodes: Annotated[int, lesson.Range(1, 1000)] = 30
@@ -301,23 +301,24 @@ def spike(config: Config, run: lesson.Run) -> None:
     teacher = agents.teacher(config.scale)
     frames = seen_by(config, run, teacher)
     x = emulator.levels(frames)
-    net = as_spikes(with_weights(teacher.net, x, 0.99), agents.STEPS)
+    steps = agents.STEPS["clone"]
+    net = as_spikes(with_weights(teacher.net, x, 0.99), steps)
     before = judge(config, agents.policy(net))
     curve = student(config, run, "clone", net, lessons(config, spiking=True))
     rewards = keep(config, run, "clone", net, curve)
-    steps = agents.STEPS
     reward(run, f"T {steps}, converted", before)
     goal = {"cpu": 15.0}
     reward(run, f"T {steps}, learnt from the teacher", rewards, at_least=goal, headline=True)
     same, error = compare.hop(compare.answers(net, x), compare.answers(teacher.net, x))
     run.measure("same actions as the teacher", same, "%")
     run.measure("error of Q", error)
+    steps = agents.STEPS["direct"]
     alone = FloatQ(steps)
     for layer in alone.body.parts[:-1]:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     conversion.balance(alone, x[:500], 0.99)  # else most neurons would be silent, and learn nothing
     conversion.run_as(alone, "spikes")
-    recipe = pqn.Recipe(steps=config.alone, explore=min(100_000, config.alone // 2))
+    recipe = pqn.Recipe(steps=config.alone, explore=min(200_000, config.alone // 2))
     history = pqn.learn(run, "direct", alone, recipe)
     own = keep(config, run, "direct", alone, history)
     reward(run, f"T {steps}, learnt by itself", own)
@@ -553,13 +554,14 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     rewards, q = play_all(config, run, [*names, accounts.RANDOM, accounts.MIRROR], x)
     accounts.rewards(run, rewards)
     accounts.hops(run, by_layers, q, compare.answers(agents.teacher(config.scale).net, x), rewards)
-    integers = net.to_integers()
-    levels, spiking = LevelNet(integers), IfNet(integers, 15)
+    most = 2 ** agents.BITS[config.agent][0] - 1  # level
+    steps, integers = min(t for t in TIMES if t >= most), net.to_integers()
+    levels, spiking = LevelNet(integers), IfNet(integers, steps)
     spent = accounts.operations(run, levels, spiking, x[:500])
     model = ab.map_model(ab.to_akida(net)).runner if akida else None
     timed = accounts.latencies(run, levels, spiking, model, config.timed)
     accounts.energy(run, levels, spent, x)
-    accounts.draw(run, rewards, timed)
+    accounts.draw(run, rewards, steps, timed)
     run.analysis(write_up.page(config.scale, run.tables()))
 
 
@@ -617,7 +619,8 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
 def watch(config: Config, run: lesson.Run) -> None:
     """Draw a rally of the shipped agent, with each layer's levels beside the screen."""
     agent = agents.load(config.agent, config.scale)
-    path = run.file(f"rally.{config.clip}", "A rally, and the spikes of each decision, T = 15")
+    most = 2 ** agents.BITS[config.agent][0] - 1
+    path = run.file(f"rally.{config.clip}", f"A rally, and the spikes of each decision, T = {most}")
     seconds = 1.0 if config.scale == "quick" else 8.0
     clip = film.record(
         path, LevelNet(agents.chip(agent).to_integers()).outputs, SEEDS, seconds, title="The spiking agent"

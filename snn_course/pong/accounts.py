@@ -7,7 +7,7 @@ from snn_course import UsageError, figures, meters
 from snn_course import akida_bridge as ab
 from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
 from snn_course.pong import agents, checkpoints, compare, latency, players
-from snn_course.pong.spikes import LevelNet
+from snn_course.pong.spikes import IfNet, LevelNet
 from snn_course.run import Run
 
 import numpy as np
@@ -58,8 +58,8 @@ RELATIVES = {
     "four": "4 bits",
     "two": "2 bits, weights 4",
     "ternary": "2 bits, all",
-    "clone": f"spikes, T {agents.STEPS}, learnt",
-    "direct": f"spikes, T {agents.STEPS}, by itself",
+    "clone": f"spikes, T {agents.STEPS['clone']}, learnt",
+    "direct": f"spikes, T {agents.STEPS['direct']}, by itself",
     "events": "events, float",
 }
 
@@ -92,35 +92,34 @@ def hops(
     run.table(f"Hops, {len(q)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
 
 
-def operations(
-    run: Run, levels: LevelNet, spiking: nn.Module, x: torch.Tensor
-) -> dict[str, tuple[float, float]]:
+def operations(run: Run, levels: LevelNet, spiking: IfNet, x: torch.Tensor) -> dict[str, tuple[float, float]]:
     """Tabulate work and silence, layer by layer. Returns: MACs and ACs of each execution."""
-    counted = {"levels": compare.operations(levels, x), f"{SPIKES}15": compare.operations(spiking, x)}
+    name = f"{SPIKES}{spiking.num_steps}"
+    counted = {"levels": compare.operations(levels, x), name: compare.operations(spiking, x)}
     sent = [*compare.events(levels, x), ("-", "-", "-")]
     rows: list[list[Any]] = []
-    for name, plain, spikes, (events, count, silent) in zip(LAYERS, *counted.values(), sent, strict=True):
+    for layer, plain, added, (events, spikes, silent) in zip(LAYERS, *counted.values(), sent, strict=True):
         percent = 100 * silent if isinstance(silent, float) else silent
-        rows.append([name, plain.dense, plain.macs, spikes.macs + spikes.acs, events, count, percent])
-    columns = ["layer", "dense", "MACs", "T 15", "events", "spikes", "silent, %"]
+        rows.append([layer, plain.dense, plain.macs, added.macs + added.acs, events, spikes, percent])
+    columns = ["layer", "dense", "MACs", f"T {spiking.num_steps}", "events", "spikes", "silent, %"]
     run.table("Operations and events of a decision", columns, rows)
-    totals = {name: Operations.sum(layers) for name, layers in counted.items()}
+    totals = {key: Operations.sum(layers) for key, layers in counted.items()}
     run.measure("effective MACs, levels", totals["levels"].macs)
-    run.measure("additions, spikes, T 15", totals[f"{SPIKES}15"].acs)
-    return {name: (ops.macs, ops.acs) for name, ops in totals.items()}
+    run.measure(f"additions, {name}", totals[name].acs)
+    return {key: (ops.macs, ops.acs) for key, ops in totals.items()}
 
 
 LAYERS = ("conv 1", "conv 2", "conv 3", "dense", "Q")
 
 
 def latencies(
-    run: Run, levels: nn.Module, spikes: nn.Module, model: Any, timed: int
+    run: Run, levels: LevelNet, spiking: IfNet, model: Any, timed: int
 ) -> dict[str, list[latency.Row]]:
     """Time the decisions of live games, part by part."""
     device = run.device
     backends = [
         latency.torch_backend(f"levels, {device.type}", levels, device),
-        latency.torch_backend(f"spikes, T 15, {device.type}", spikes, device),
+        latency.torch_backend(f"{SPIKES}{spiking.num_steps}, {device.type}", spiking, device),
     ]
     if model is not None:
         backends.append(latency.akida_backend(on_akida(), model))
@@ -149,11 +148,11 @@ def energy(run: Run, levels: nn.Module, spent: Mapping[str, tuple[float, float]]
     run.table("Energy of a decision, microjoules", ["told by", "uJ", "what is in it"], rows)
 
 
-def draw(run: Run, found: Rewards, timed: Mapping[str, list[latency.Row]]) -> None:
-    """Draw rewards with their errors, and where the time goes."""
+def draw(run: Run, found: Rewards, steps: int, timed: Mapping[str, list[latency.Row]]) -> None:
+    """Draw rewards with their errors, and where the time goes; the title tells those of T = ``steps``."""
     mean, error = np.array([compare.mean_and_error(told) for told in found.values()]).T
-    spiking = compare.mean_and_error(found[f"{SPIKES}15"])[0]
-    title = f"{mean[0]:.1f} of 21 points as levels, {spiking:.1f} as free-running spikes"
+    spiking = compare.mean_and_error(found[f"{SPIKES}{steps}"])[0]
+    title = f"{mean[0]:.1f} of 21 points as levels, {spiking:.1f} as free-running spikes, T = {steps}"
     fig, (left, right) = figures.new(title, columns=2, size=(11, 4))
     left.barh([*found], mean, xerr=error, color=figures.BLUE, capsize=3)
     left.set(xlabel="reward of an episode, with standard error", xlim=(-21.5, 21.5))

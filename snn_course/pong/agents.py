@@ -15,8 +15,10 @@ from torch import nn
 TEACHERS = ("pqn", "dqn")
 BITS = {"four": (4, 4), "two": (2, 4), "ternary": (2, 2), "sparse": (2, 4)}
 """Bits of activations and of weights. These agents have whole numbers, for the chip; the others are float."""
-LEVELS, STEPS = 15, 8
-"""Of the float network with levels (as 4 bits have), and of the one that learns with spikes."""
+LEVELS = 15
+"""Of the float network with levels: as 4 bits have."""
+STEPS = {"clone": 8, "direct": 4}
+"""T of the networks that learn with spikes. The one that learns alone needs many decisions: T is short."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def build(name: str) -> nn.Module:
     if name in TEACHERS:
         return network.q_network()
     if name in ("levels", "clone", "direct"):
-        net = FloatQ(STEPS)
+        net = FloatQ(STEPS.get(name, 1))
         conversion.run_as(net, "levels" if name == "levels" else "spikes", levels=LEVELS)
         return net
     if name == "events":

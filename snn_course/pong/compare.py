@@ -35,7 +35,8 @@ def spiking(net: IntNet, times: Sequence[int], wait: int | None = 0) -> dict[int
 def events(net: LevelNet, x: torch.Tensor) -> list[tuple[float, float, float]]:
     """Count for each layer but the last its events and levels a decision, and the share of silent neurons.
 
-    An event is a value other than 0, sent once with its 4 bits; spikes of T = 15 would be as many as levels.
+    An event is a value other than 0, sent once with its bits. Spikes are as many as levels where T is the
+    highest level: 15 with 4 bits, 3 with 2.
     """
     found = []
     for values in zip(*(net.outputs(part)[:-1] for part in x.split(BATCH)), strict=True):
