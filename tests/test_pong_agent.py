@@ -125,7 +125,7 @@ def test_free_running_neurons_come_closer_with_time():
         net, x = chip(4, seed)
         integers = net.to_integers()
         q = spikes.LevelNet(integers)(x)
-        found = [compare.hop(compare.answers(n, x), q) for n in compare.spiking(integers, (4, 60)).values()]
+        found = [compare.hop(compare.answers(spikes.IfNet(integers, t), x), q) for t in (4, 60)]
         same, error = same + [f[0] for f in found], error + [f[1] for f in found]
     assert same[1] > same[0] + 20
     assert error[1] < error[0] / 2

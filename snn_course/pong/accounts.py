@@ -138,9 +138,11 @@ def energy(run: Run, levels: nn.Module, spent: Mapping[str, tuple[float, float]]
     for name, (macs, acs) in spent.items():
         joules = macs * PICOJOULES_MAC + acs * PICOJOULES_AC
         rows.append([f"45 nm, {name}", joules * 1e-6, "arithmetic alone, zeros left out"])
-    batch = x[:100].to(run.device)
-    reading = meters.measure(lambda: [compare.answers(levels, batch) for _ in range(20)], run.device)
-    rows.append([f"this {run.device.type}, batches of 100", *meters.cells(reading, 20 * len(batch), 1e6)])
+    batch = x[: compare.BATCH].to(run.device)
+    reading = meters.measure(lambda: [compare.answers(levels, batch) for _ in range(80)], run.device)
+    rows.append(
+        [f"this {run.device.type}, batches of {len(batch)}", *meters.cells(reading, 80 * len(batch), 1e6)]
+    )
     for e in ab.PUBLISHED[:1]:
         rows.append(["AKD1000 board, a small CNN", 1000 * e.dynamic_per_frame, "published: what it adds"])
         rows.append(["AKD1000 board, floor", 1000 * e.floor_per_frame, f"published, {e.fps:.0f} frames/s"])

@@ -1,17 +1,17 @@
 """One network in several executions: which actions they share, how far their Q lie apart, what they cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from snn_course.akida_bridge import IntNet
 from snn_course.operations import Operations, count
-from snn_course.pong.spikes import IfNet, LevelNet
+from snn_course.pong.spikes import LevelNet
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-BATCH = 500
+BATCH = 25
+"""Inputs at once. With 500, T steps fill more memory than is kept for reuse: three times slower on a CPU."""
 
 
 @torch.inference_mode()
@@ -24,11 +24,6 @@ def hop(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float]:
     """Compare the Q [B, 3] of two executions. Returns: same best action in %, mean |difference| of Q."""
     same = 100 * (ours.argmax(1) == theirs.argmax(1)).double().mean().item()
     return same, (ours - theirs).abs().mean().item()
-
-
-def spiking(net: IntNet, times: Sequence[int], wait: int | None = 0) -> dict[int, IfNet]:
-    """Give the network of integers as free-running IF neurons (or with ``wait``), for several T."""
-    return {steps: IfNet(net, steps, wait) for steps in times}
 
 
 @torch.inference_mode()
