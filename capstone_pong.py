@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from snn_course import akida_bridge as ab
-from snn_course import conversion, figures, lesson, sweep
+from snn_course import conversion, figures, lesson, memory, sweep
 from snn_course.pong import (
     accounts,
     agents,
@@ -594,6 +594,7 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
 
     Returns: "played", what each ``emulator.Played`` holds; and "q" [B, 3] of executions of the agent.
     """
+    memory.keep_freed()
     seeds = range(SEEDS, SEEDS + config.episodes)
     if name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
         played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
@@ -633,6 +634,7 @@ def watch(config: Config, run: lesson.Run) -> None:
 
 def main(config: Config, run: lesson.Run) -> None:
     """Do the step that the command line names."""
+    memory.keep_freed()
     steps = {
         "train": train,
         "convert": convert,

@@ -1,5 +1,6 @@
-"""How many bytes of tensors a piece of work holds at its worst moment, on any device."""
+"""Memory: how many bytes of tensors a piece of work holds, and how a process keeps what it frees."""
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -43,3 +44,24 @@ def peak_bytes(work: Callable[[], object]) -> int:
     with _Meter() as meter:
         work()
     return meter.peak
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Settings of glibc's malloc (mallopt(3)): the free bytes at which it gives some back to the system, and the
+size from which a block is the system's own, and goes back at once."""
+
+
+def keep_freed() -> bool:
+    """Let this process keep up to 1 GB that it frees, for the next tensors; blocks above 32 MB still go back.
+
+    Linux's malloc gives large blocks back to the system as soon as they are free, and whoever takes such a
+    block again pays a page fault for each 4 kB. Networks over T steps do so all the time: on a CPU, a step of
+    training the capstone's students took 1.2 to 1.5 times as long, and spikes of 500 pictures 3 times.
+
+    Returns: whether it could be set: on Linux with glibc. Results are the same in any case.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl and macOS have no mallopt, Windows no such library
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, 32 << 20) and mallopt(M_TRIM_THRESHOLD, 1 << 30))
