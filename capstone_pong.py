@@ -72,8 +72,7 @@ class Config(lesson.Config):
     """Of train: decisions (4 frames each) to learn from."""
 
     imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 200_000
-    """Of quantise: decisions of the 4-bit student under the teacher's eye. Twice as many for fewer bits; as
-    many for each price of sparsify; half of them for the students of the other steps."""
+    """Of quantise and sparsify: decisions of each student under the teacher's eye; half for other steps."""
 
     alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 1_200_000
     """Of spike: decisions of the spiking network that learns by itself."""
@@ -127,9 +126,8 @@ SCALES: lesson.Scales = {
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
 TIMES = (2, 4, 8, 15, 30)
-STRENGTHS = (0.1, 0.2, 0.4, 0.8)  # price of a thousand spikes in the loss of a decision, rising
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # price of a thousand spikes in the loss of a decision, rising
 FREE = 4  # T of free-running spikes while prices rise: 2 bits are 3 levels
-TAU = 0.03  # where bits or spikes are few: they can tell the decisions that matter, if others may be wrong
 SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
 CHOICE = 20_000  # and of those by which one of several agents is chosen
 
@@ -388,8 +386,6 @@ def quantise(config: Config, run: lesson.Run) -> None:
         net.calibrate(x[:500])
         before, _ = compare.hop(compare.answers(net, x), q)
         recipe = imitate.Recipe(decisions=config.imitated)
-        if name != "four":
-            recipe = imitate.Recipe(decisions=2 * config.imitated, tau=TAU)
         curve = student(config, run, name, net, recipe)
         rewards = keep(config, run, name, net, curve)
         shown = "{}-bit events, {}-bit weights".format(*bits)
@@ -501,9 +497,9 @@ class Both:
         assert isinstance(net, ab.QuantNet)
         if next(self.turns) % 2:
             half = len(seen) // 2  # T steps cost T passes: half a batch is enough
-            return imitate.distance(free_running(net, seen[:half], FREE), told[:half], TAU)
+            return imitate.distance(free_running(net, seen[:half], FREE), told[:half])
         self.levels.clear()
-        apart = imitate.distance(net(seen), told, TAU)
+        apart = imitate.distance(net(seen), told)
         spikes = torch.stack([out.sum() for out in self.levels]).sum() / len(seen)
         return apart + self.strength * spikes / 1000
 

@@ -2,13 +2,17 @@
 
 The student plays, the teacher says what it would have done. So the student is taught in the situations that
 its own mistakes lead to, which a recording of the teacher would not hold. What was seen is kept for a round
-and trained on again. The teacher tells its Q; the loss is the cross-entropy between what both would choose,
+and trained on again. The teacher tells its Q, and the student's loss has three parts: the cross-entropy
+between what both would choose, what the student's choices cost by the teacher's Q (AggreVaTeD, Sun et al.
+2017), and, so that the student's Q keep the teacher's units, the mean square between both,
 
-    p = softmax(Q / tau),    loss = - sum_a p_teacher[a] log p_student[a] + mean((Q_s - Q_t)^2) / (100 tau^2)
+    p = softmax(Q / tau),    loss = - sum_a p_t[a] log p_s[a]
+                                    + 20 sum_a p_s[a] (max_b Q_t[b] - Q_t[a]) / tau
+                                    + mean((Q_s - Q_t)^2) / (100 tau^2)
 
-and tau = 0.01: the Q of Pong's actions differ by a few hundredths, since only the last one before the ball
-counts. The second part keeps the student's Q in the teacher's units. Another ``loss`` may ask for more: that
-spikes are few, or that two executions of one network agree.
+with tau = 0.03: the Q of Pong's actions differ by a few hundredths, for only the last one before the ball
+counts. The second part tells a student that cannot copy everything, since its bits are few, what matters.
+Another ``loss`` may ask for more: that spikes are few, or that two executions of one network agree.
 """
 
 from collections.abc import Callable
@@ -23,7 +27,7 @@ import torch
 from torch import nn
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
-TAU = 0.01
+TAU, REGRET = 0.03, 20.0
 ROUND = 64
 """Updates between two stored states. A round starts new games and a new memory: so a resumed run equals an
 unbroken one."""
@@ -47,8 +51,6 @@ class Recipe:
     """Learning rate of Adam at the start; it falls linearly to 0."""
     random: float = 0.02
     """Share of random decisions, for variety."""
-    tau: float = TAU
-    """Of the loss: a larger one forgives small errors, which helps a network that cannot tell all apart."""
 
 
 def imitate(
@@ -75,7 +77,6 @@ def imitate(
     "agreement": the share of decisions that were the teacher's, in %.
     """
     optimizer = torch.optim.Adam(student.parameters(), lr=recipe.rate)
-    plain: Loss = lambda net, seen, told: distance(net(seen), told, recipe.tau)  # noqa: E731
     lesson = _Lesson(student, teacher, optimizer, recipe, see, loss or plain)
     updates = max(1, recipe.decisions // (recipe.games * recipe.horizon))
     return pqn.in_rounds(
@@ -150,8 +151,14 @@ class _Lesson:
         return torch.stack(losses).mean().item()
 
 
-def distance(student: torch.Tensor, teacher: torch.Tensor, tau: float = TAU) -> torch.Tensor:
-    """Give the loss for the Q [B, actions] of student and teacher; a larger tau forgives small errors."""
-    ours, theirs = student / tau, teacher / tau
+def plain(student: nn.Module, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+    """Give the loss of a student's Q for its inputs."""
+    return distance(student(seen), told)
+
+
+def distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Give the loss for the Q [B, actions] of student and teacher."""
+    ours, theirs = student / TAU, teacher / TAU
     apart = -(theirs.softmax(1) * ours.log_softmax(1)).sum(1).mean()
-    return apart + (ours - theirs).square().mean() / 100
+    regret = (ours.softmax(1) * (theirs.max(1, keepdim=True).values - theirs)).sum(1).mean()
+    return apart + REGRET * regret + (ours - theirs).square().mean() / 100
