@@ -14,14 +14,15 @@ has, and nothing is trained. The steps that made it, each resumable, in this ord
   convert     the teacher becomes spikes: at once, and after some training with levels
   spike       a spiking network learns with surrogate gradients: from the teacher (DAgger), and by itself
   perceive    the same agent sees the events of an event camera instead of grey pictures
-  quantise    4-bit and 2-bit weights and activations, for the chip
+  quantise    4 bits for the chip, then 2-bit activations, then 2-bit weights
   sparsify    fewer spikes, for as little reward as possible
   benchmark   reward, operations, latency and energy, on every execution (this is the default)
   watch       a clip of a rally, with each layer's activity beside the screen
 
 An agent is one network: three convolutions and two dense layers that fit the AKD1000. Its activations are
-clipped and floored to 15 levels. So it is an ANN with 4-bit activations; it is a spiking network of IF
-neurons that count to 15; and it is what the chip computes: one network, three executions.
+clipped and floored to a few levels: 15 with 4 bits, 3 with 2. So it is an ANN with few bits; it is a spiking
+network of IF neurons that count to 15, or to 3; and it is what the chip computes: one network, three
+executions.
 """
 
 import functools
@@ -126,7 +127,7 @@ SCALES: lesson.Scales = {
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
 TIMES = (2, 4, 8, 15, 30)
-STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # price of a thousand spikes in the loss of a decision, rising
+STRENGTHS = (0.5, 1.0, 8.0)  # price of a thousand spikes in the loss of a decision, rising
 FREE = 4  # T of free-running spikes while prices rise: 2 bits are 3 levels
 SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
 CHOICE = 20_000  # and of those by which one of several agents is chosen

@@ -28,8 +28,9 @@ AKD1000 has.
 
 **Policy.** The best Q, always. Sticky actions (0.25) stay on when an agent is judged.
 
-**Training.** A conventional Q-learner comes first, then students under its eye (DAgger). The agent is taught
-in two executions at once: as levels for the chip, and as free-running spikes."""
+**Training.** A conventional Q-learner comes first, then students under its eye (DAgger), whose loss weighs
+each choice by what it costs. 4 bits teach 2 bits, whose 3 levels take few spikes. The agent is taught in two
+executions in turn: as levels for the chip, and as free-running spikes."""
 
 
 def page(scale: str, tables: Sequence[Table]) -> str:
