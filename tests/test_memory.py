@@ -52,17 +52,18 @@ def test_two_measurements_do_not_mix():
 
 
 FAULTS = """
-import resource, sys, torch
+import ctypes, resource, sys, torch
 from snn_course import memory
+ctypes.CDLL(None).mallopt(memory.M_MMAP_THRESHOLD, 128 << 10)  # as it begins; later, luck moves it
 if sys.argv[1] == "kept":
     assert memory.keep_freed()
 def work():
-    a = torch.ones(20 * 2**18)  # 20 MB; 2 of them are more than malloc keeps by itself
-    return (a + 1).sum() + (a * 2).sum()
-for _ in range(5):
+    held = [torch.ones(24 * 2**18) for _ in range(5)]  # 24 MB each
+    del held
+for _ in range(10):
     work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+for _ in range(10):
     work()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
