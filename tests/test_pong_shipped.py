@@ -18,7 +18,7 @@ def nothing_of_the_learners_own(tmp_path, monkeypatch):
 
 
 def test_the_agent_and_its_teacher_are_there():
-    assert {"pqn", "dqn", "four", "two", "ternary"} <= set(SHIPPED)
+    assert {"pqn", "dqn", "four", "two", "ternary", "sparse"} <= set(SHIPPED)
     assert sum(path.stat().st_size for path in checkpoints.SHIPPED.iterdir()) < 12e6
 
 
