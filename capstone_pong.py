@@ -48,7 +48,7 @@ from snn_course.pong import (
 )
 from snn_course.pong import perception as dvs
 from snn_course.pong import watch as film
-from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running
+from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running, highest_level
 
 import torch
 from torch import nn
@@ -213,9 +213,8 @@ def draw_curves(run: lesson.Run, curves: Curves) -> None:
     fig, axes = figures.new(title, columns=2, size=(7.5, 3.2), sharey=True)
     for name, (curve, _) in curves.items():
         points = [told.get("points", told.get("episodes", 0)) for told in curve]
-        rounds = [
-            told for told, n in zip(curve, points, strict=True) if n > max(points) / 10
-        ]  # few tell little
+        enough = max(points, default=0) / 10  # the last round may be short, and few points tell little
+        rounds = [told for told, n in zip(curve, points, strict=True) if n > enough]
         rewards = [told["reward"] for told in rounds]
         axes[0].plot([told["steps"] / 1e6 for told in rounds], rewards, "o-", ms=3, label=name)
         axes[1].plot([told["seconds"] / 60 for told in rounds], rewards, "o-", ms=3, label=name)
@@ -409,7 +408,7 @@ def on_chip(run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor) -> tu
     Returns: of spikes layer by layer against levels the same actions in %, and the error of Q.
     """
     integers = net.to_integers()
-    levels, steps = LevelNet(integers), 2 ** (integers.layers[0].spec.act_bits or 0) - 1
+    levels, steps = LevelNet(integers), highest_level(integers)
     q = compare.answers(levels, x)
     error = (q - compare.answers(integers.logits, x)).abs().max().item()
     run.proof(f"{name}: levels unlike the chip's integers", error, at_most=0)
@@ -552,8 +551,8 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     rewards, q = play_all(config, run, [*names, accounts.RANDOM, accounts.MIRROR], x)
     accounts.rewards(run, rewards)
     accounts.hops(run, by_layers, q, compare.answers(agents.teacher(config.scale).net, x), rewards)
-    most = 2 ** agents.BITS[config.agent][0] - 1  # level
-    steps, integers = min(t for t in TIMES if t >= most), net.to_integers()
+    integers = net.to_integers()
+    steps = min(t for t in TIMES if t >= highest_level(integers))
     levels, spiking = LevelNet(integers), IfNet(integers, steps)
     spent = accounts.operations(run, levels, spiking, x[:500])
     model = ab.map_model(ab.to_akida(net)).runner if akida else None
@@ -593,23 +592,27 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
     Returns: "played", what each ``emulator.Played`` holds; and "q" [B, 3] of executions of the agent.
     """
     memory.keep_freed()
-    seeds = range(SEEDS, SEEDS + config.episodes)
+    seeds, answered = range(SEEDS, SEEDS + config.episodes), dict[str, Any]()
     if name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
         played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
-        return {"played": [tuple(one) for one in played]}
-    if name == accounts.RANDOM:
+    elif name == accounts.RANDOM:
         played = emulator.play(players.random_player(config.seed), seeds, config.longest)
-        return {"played": [tuple(one) for one in played]}
-    net, steps = agents.chip(agents.load(config.agent, config.scale)), steps_of(name)
-    way: Callable[[torch.Tensor], torch.Tensor] = LevelNet(net.to_integers()).to(device)
-    if steps:
-        way = IfNet(net.to_integers(), steps).to(device)
-    elif name == accounts.on_akida():
-        way = functools.partial(ab.predict, ab.map_model(ab.to_akida(net)).runner)
-    if steps == TIMES[-1]:
-        seeds = seeds[:0]  # the slowest is only compared
-    played = emulator.play(agents.policy(way), seeds, config.longest)
-    return {"played": [tuple(one) for one in played], "q": compare.answers(way, x)}
+    else:
+        way = execution(config, name, device)
+        if steps_of(name) == TIMES[-1]:
+            seeds = seeds[:0]  # the slowest is only compared
+        played = emulator.play(agents.policy(way), seeds, config.longest)
+        answered["q"] = compare.answers(way, x)
+    return {"played": [tuple(one) for one in played]} | answered
+
+
+def execution(config: Config, name: str, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Give the agent in one execution, from levels [B, 4, H, W] to Q [B, 3]."""
+    net = agents.chip(agents.load(config.agent, config.scale))
+    if name == accounts.on_akida():
+        return functools.partial(ab.predict, ab.map_model(ab.to_akida(net)).runner)
+    integers, steps = net.to_integers(), steps_of(name)
+    return (IfNet(integers, steps) if steps else LevelNet(integers)).to(device)
 
 
 # ====================================================================== watch
@@ -617,13 +620,11 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
 
 def watch(config: Config, run: lesson.Run) -> None:
     """Draw a rally of the shipped agent, with each layer's levels beside the screen."""
-    agent = agents.load(config.agent, config.scale)
-    most = 2 ** agents.BITS[config.agent][0] - 1
+    net = agents.chip(agents.load(config.agent, config.scale)).to_integers()
+    most = highest_level(net)
     path = run.file(f"rally.{config.clip}", f"A rally, and the spikes of each decision, T = {most}")
     seconds = 1.0 if config.scale == "quick" else 8.0
-    clip = film.record(
-        path, LevelNet(agents.chip(agent).to_integers()).outputs, SEEDS, seconds, title="The spiking agent"
-    )
+    clip = film.record(path, LevelNet(net).outputs, SEEDS, seconds, title="The spiking agent")
     run.measure("decisions drawn", len(clip.moments), headline=True)
 
 

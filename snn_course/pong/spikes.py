@@ -34,6 +34,11 @@ from torch import nn
 # ---------------------------------------------------------------------- the chip's integers as spikes
 
 
+def highest_level(net: IntNet) -> int:
+    """Give L, the highest level of a network's activations: 15 with 4 bits, 3 with 2."""
+    return 2 ** (net.layers[0].spec.act_bits or 0) - 1
+
+
 class IfNet(nn.Module):
     """IF neurons with the integers of a chip network, from levels [B, C, H, W] to Q [B, actions].
 
