@@ -180,8 +180,7 @@ def train(config: Config, run: lesson.Run) -> None:
     """Train a conventional Q-network, a teacher for all that follows."""
     run.proof("frames and rewards of both emulators, 300 decisions", emulator.difference(300, run.seed), 0)
     net = network.q_network()
-    for layer in net.parts[:-1]:  # the pictures are nearly empty: PyTorch's own start would let them fade
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    network.start(net.parts[:-1])
     if config.learner == "pqn":
         history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
     else:
@@ -255,16 +254,20 @@ def convert(config: Config, run: lesson.Run) -> None:
     run.table("No training: same actions as the teacher, %", ["", *(f"T {t}" for t in TIMES)], rows)
     net = as_spikes(with_weights(teacher.net, x, 0.999), 15)
     reward(run, "no training, T 15", judge(config, agents.policy(net)))
-    rows = [row_of_levels(config, run, teacher, x, levels) for levels in (4, 8, agents.LEVELS)]
+    found = [row_of_levels(config, run, teacher, x, levels) for levels in (4, 8, agents.LEVELS)]
+    rows, errors = [row for row, _ in found], [error for _, error in found]
     columns = ["levels", "reward", "like teacher", "by layers", "free", "free: reward"]
     run.table("Trained with levels; same actions, %; IF neurons with T = levels", columns, rows)
-    draw_conversion(run, rows)
+    draw_conversion(run, rows, errors)
 
 
 def row_of_levels(
     config: Config, run: lesson.Run, teacher: agents.Agent, x: torch.Tensor, levels: int
-) -> list[Any]:
-    """Train with clipped and floored activations, then run the same weights with spikes."""
+) -> tuple[list[Any], tuple[float, float]]:
+    """Train with clipped and floored activations, then run the same weights with spikes.
+
+    Returns: a row of the table; the standard errors of its two rewards.
+    """
     net = with_weights(teacher.net, x, 0.999)
     conversion.run_as(net, "levels", levels=levels)
     curve = student(config, run, f"levels{levels}", net, lessons(config))
@@ -276,20 +279,21 @@ def row_of_levels(
     q, like = (compare.answers(part, x) for part in (net, teacher.net))
     agreed = [compare.hop(compare.answers(as_spikes(net, levels, wait), x), q)[0] for wait in (levels - 1, 0)]
     free = judge(config, agents.policy(net))
-    mean, mean_free = (compare.mean_and_error(found)[0] for found in (rewards, free))
+    (mean, error), (mean_free, error_free) = map(compare.mean_and_error, (rewards, free))
     run.proof(f"{levels} levels, T {levels}, layer by layer: other actions, %", 100 - agreed[0], at_most=0.1)
-    return [levels, mean, compare.hop(q, like)[0], *agreed, mean_free]
+    return [levels, mean, compare.hop(q, like)[0], *agreed, mean_free], (error, error_free)
 
 
-def draw_conversion(run: lesson.Run, rows: list[list[Any]]) -> None:
+def draw_conversion(run: lesson.Run, rows: list[list[Any]], errors: list[tuple[float, float]]) -> None:
     """Draw reward against levels, as ANN and as free-running spikes."""
     title = (
         f"{rows[-1][0]} levels: {rows[-1][1]:.1f} points as an ANN, {rows[-1][5]:.1f} as free-running spikes"
     )
     fig, (ax,) = figures.new(title, size=(6.5, 3.4))
-    levels = [row[0] for row in rows]
-    ax.plot(levels, [row[1] for row in rows], "o-", label="ANN with levels,\nand spikes layer by layer")
-    ax.plot(levels, [row[5] for row in rows], "s--", label="free-running spikes")
+    levels, (as_ann, as_free) = [row[0] for row in rows], zip(*errors, strict=True)
+    label = "ANN with levels,\nand spikes layer by layer"
+    ax.errorbar(levels, [row[1] for row in rows], as_ann, fmt="o-", capsize=3, label=label)
+    ax.errorbar(levels, [row[5] for row in rows], as_free, fmt="s--", capsize=3, label="free-running spikes")
     ax.set(xlabel="levels of an activation, and T", ylabel="reward of an episode", xticks=levels)
     figures.legend_outside(ax)
     run.figure(fig, "conversion", title)
@@ -316,8 +320,7 @@ def spike(config: Config, run: lesson.Run) -> None:
     run.measure("error of Q", error)
     steps = agents.STEPS["direct"]
     alone = FloatQ(steps)
-    for layer in alone.body.parts[:-1]:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    network.start(alone.body.parts[:-1])
     conversion.balance(alone, x[:500], 0.99)  # else most neurons would be silent, and learn nothing
     conversion.run_as(alone, "spikes")
     recipe = pqn.Recipe(steps=config.alone, explore=min(200_000, config.alone // 2))
@@ -342,7 +345,7 @@ def perceive(config: Config, run: lesson.Run) -> None:
         own, theirs = net.state_dict(), teacher.net.state_dict()
         kept = {key: value for key, value in theirs.items() if not key.startswith("layers.0.")}
         net.load_state_dict(own | kept)  # the first layer is new to both
-        nn.init.kaiming_normal_(net.parts[0].weight, nonlinearity="relu")
+        network.start(net.parts[:1])
         curve = student(config, run, name, net, lessons(config), see=see)
         rewards = keep(config, run, name, net, curve)
         mean = reward(run, name, rewards, headline=name == "events")

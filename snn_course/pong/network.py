@@ -6,6 +6,7 @@ It is a ``QuantNet`` of the Akida bridge: float weights and a ReLU that is clipp
 play, then the integers of the AKD1000. There are no norms: what is trained is what the chip computes.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from snn_course.akida_bridge import Conv, Dense, InputData, QuantNet
@@ -14,6 +15,7 @@ from snn_course.pong.emulator import SHAPE
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 GAMMA = 0.99
 """Discount of future reward for each decision (15 a second)."""
@@ -31,6 +33,15 @@ def q_network(bits: int = 4, weight_bits: int | None = None, channels: int = SHA
     convs = [Conv(filters, stride=2, weight_bits=wide, act_bits=bits) for filters in (16, 32, 32)]
     head = [Dense(128, weight_bits=wide, act_bits=bits), Dense(3, weight_bits=wide, act_bits=None)]
     return QuantNet([InputData(4), *convs, *head], (channels, *SHAPE[1:]), batch_norm=False)
+
+
+def start(layers: Iterable[Any]) -> None:
+    """Draw the weights of layers anew, after He et al. (2015), equation 10.
+
+    The pictures are nearly empty: with PyTorch's own start, what is in them would fade from layer to layer.
+    """
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
 @torch.no_grad()
