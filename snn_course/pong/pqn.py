@@ -124,10 +124,10 @@ def in_rounds(
         told["seconds"] = time.process_time() - begun + (history[-1]["seconds"] if history else 0)
         history.append(told)
         run.save(name, {"history": history} | {key: one.state_dict() for key, one in kept.items()})
-        agreed = f"agreement {told['agreement']:.1f} %, " if "agreement" in told else ""
+        agreed = f"{told['agreement']:.1f} % agree, " if "agreement" in told else ""
         run.console.print(
-            f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} CPU seconds, "
-            f"{agreed}reward {told['reward']:.1f} over {told['points']:.0f} points"
+            f"  {name}: {told['steps'] / 1e6:.2f} M decisions, {told['seconds']:.0f} s, "
+            f"{agreed}reward {told['reward']:.1f} ({told['points']:.0f} points)"
         )
     return history
 
