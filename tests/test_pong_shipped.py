@@ -83,6 +83,21 @@ def test_shipped_measures_serve_where_there_are_no_own_ones(tmp_path, monkeypatc
     assert write_up.measured("spike", "cpu") is None
 
 
+@pytest.mark.parametrize(
+    ("events", "told", "verdict"),
+    [([12.0, 16.0], "+1.0 ± 2.8", "no reason to leave"), ([18.0, 18.0], "+5.0 ± 2.0", "the better choice")],
+)
+def test_the_page_argues_for_what_the_agent_sees(events, told, verdict, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
+    assert "**Perception.**" not in write_up.page("cpu", [])
+    for name, rewards in {"pictures": [11.0, 15.0], "events": events}.items():
+        (tmp_path / f"{name}.pt").touch()
+        (tmp_path / f"{name}.json").write_text(json.dumps({"rewards": rewards}), encoding="utf-8")
+    (line,) = [line for line in write_up.page("cpu", []).splitlines() if line.startswith("**Perception.**")]
+    assert told in line
+    assert verdict in line
+
+
 def test_every_shipped_measure_is_whole():
     for path in checkpoints.SHIPPED.glob("*.metrics.json"):
         assert results.read(path)["lesson"].startswith("capstone_pong")

@@ -4,10 +4,12 @@ Numbers come from the steps' ``metrics.json``: the learner's own ones of this sc
 the agents (``checkpoints/<part>.metrics.json``). A step that was not run is named, and left out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snn_course import UsageError, results, results_dir, summary
+from snn_course.pong import checkpoints, compare
 from snn_course.pong.checkpoints import SHIPPED
 
 Table = Mapping[str, Any]
@@ -41,7 +43,7 @@ def page(scale: str, tables: Sequence[Table]) -> str:
         tables: with title, columns and rows, as in metrics.json.
     """
     found = {part: metrics for part in PARTS if (metrics := measured(part, scale)) is not None}
-    parts = [CHOICES]
+    parts = [CHOICES, *_perception(scale)]
     for part, metrics in found.items():
         parts += [f"**{PARTS[part]}.** {_sentences(metrics)}", *map(_markdown, metrics["tables"])]
     parts += ["**The benchmark.** The shipped agent on each execution.", *map(_markdown, tables)]
@@ -59,6 +61,27 @@ def measured(part: str, scale: str) -> Mapping[str, Any] | None:
         except UsageError:
             continue
     return None
+
+
+def _perception(scale: str) -> list[str]:
+    """Argue for pictures, or not, from what two students with the same training earn."""
+    try:
+        cards = [checkpoints.card(checkpoints.find(name, scale)) for name in ("pictures", "events")]
+    except UsageError:
+        return []
+    (pictures, error), (events, other) = (compare.mean_and_error(card["rewards"]) for card in cards)
+    gain, error = events - pictures, math.hypot(error, other)
+    if gain > 2 * error:
+        verdict = "So events would be the better choice; all other agents see pictures, as in the literature."
+    else:
+        verdict = (
+            "That is no reason to leave the pictures of the literature: a paddle that waits sends no events, "
+            "and three pairs in two polarities are six channels, not four."
+        )
+    return [
+        f"**Perception.** The agent sees pictures. With the same training, events earn {gain:+.1f} ± "
+        f"{error:.1f} points against them. {verdict}"
+    ]
 
 
 def _sentences(metrics: Mapping[str, Any]) -> str:
