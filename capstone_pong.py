@@ -551,7 +551,8 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     by_layers = on_chip(run, "agent", net, x)
     akida = [accounts.on_akida()] if ab.backend() != "absent" else []
     names = ["levels", *(f"{accounts.SPIKES}{steps}" for steps in TIMES), *akida]
-    rewards, q = play_all(config, run, [*names, accounts.RANDOM, accounts.MIRROR], x)
+    calm = [name + accounts.CALM for name in ("levels", accounts.TEACHER)]
+    rewards, q = play_all(config, run, [*names, *calm, accounts.RANDOM, accounts.MIRROR], x)
     accounts.rewards(run, rewards)
     accounts.hops(run, by_layers, q, compare.answers(agents.teacher(config.scale).net, x), rewards)
     integers = net.to_integers()
@@ -596,7 +597,11 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
     """
     memory.keep_freed()
     seeds, answered = range(SEEDS, SEEDS + config.episodes), dict[str, Any]()
-    if name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
+    if name.endswith(accounts.CALM):  # only the 30 starts differ: a third of the episodes
+        known = name.startswith(accounts.TEACHER)
+        net = agents.teacher(config.scale).net if known else execution(config, "levels", device)
+        played = emulator.play(agents.policy(net), seeds[: -(-len(seeds) // 3)], config.longest, sticky=0.0)
+    elif name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
         played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
     elif name == accounts.RANDOM:
         played = emulator.play(players.random_player(config.seed), seeds, config.longest)

@@ -10,7 +10,18 @@ from pathlib import Path
 from snn_course import ROOT, UsageError, conversion, journal, lesson, neurons
 from snn_course import akida_bridge as ab
 from snn_course.akida_bridge.integers import sums
-from snn_course.pong import agents, checkpoints, compare, emulator, imitate, network, perception, spikes
+from snn_course.pong import (
+    accounts,
+    agents,
+    checkpoints,
+    compare,
+    emulator,
+    imitate,
+    network,
+    perception,
+    spikes,
+)
+from snn_course.pong.spikes import LevelNet
 
 import numpy as np
 import pytest
@@ -544,6 +555,26 @@ def test_without_a_step_the_script_is_the_benchmark():
     assert capstone.Config().step == "benchmark"
     assert capstone.Config().part == ""
     assert capstone.Config(step="train").part == "train_pqn"
+
+
+@pytest.mark.parametrize(("name", "float_weights"), [("levels", False), (accounts.TEACHER, True)])
+def test_a_third_of_the_episodes_are_played_without_sticky_actions(name, float_weights, monkeypatch):
+    asked = {}
+
+    def play(policy, seeds, most, sticky):
+        asked.update(q=policy(np.zeros((1, 4, 84, 84), np.uint8)), seeds=[*seeds], sticky=sticky)
+        return [emulator.Played(seed, 21.0, 9) for seed in seeds]
+
+    def policy(net):
+        asked["float"] = not isinstance(net, LevelNet)
+        return lambda frames: network.greedy(net, emulator.levels(frames))
+
+    monkeypatch.setattr(emulator, "play", play)
+    monkeypatch.setattr(agents, "policy", policy)
+    found = capstone.play_one(capstone.Config(episodes=7), name + accounts.CALM, "cpu", torch.zeros(1))
+    assert found == {"played": [(10_000 + n, 21.0, 9) for n in range(3)]}
+    assert (asked["seeds"], asked["sticky"]) == ([10_000, 10_001, 10_002], 0.0)
+    assert asked["float"] == float_weights
 
 
 def test_each_step_has_a_name_and_a_command_line():

@@ -51,6 +51,18 @@ def test_difference_sees_another_picture(monkeypatch):
     assert emulator.difference(20, seed=3) > 0
 
 
+@pytest.mark.parametrize(("sticky", "equal"), [(0.0, True), (emulator.STICKY, False)])
+def test_without_sticky_actions_only_the_start_differs(sticky, equal):
+    seen = []
+
+    def up_and_down(frames):
+        seen.append(frames)
+        return np.full(len(frames), 1 + len(seen) // 5 % 2)
+
+    emulator.play(up_and_down, [10_002, 10_018], 60, sticky)  # both have four idle frames
+    assert all(np.array_equal(*frames) for frames in seen) == equal
+
+
 @pytest.mark.parametrize("start", [lambda: emulator.many(1, 0), emulator.single])
 def test_missing_parts_of_the_emulator_are_one_clear_line(start, monkeypatch, tmp_path):
     from ale_py import roms

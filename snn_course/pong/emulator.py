@@ -108,13 +108,13 @@ class Played(NamedTuple):
     decisions: int
 
 
-def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST) -> list[Played]:
+def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST, sticky: float = STICKY) -> list[Played]:
     """Play one episode for each seed, side by side, through Gymnasium's wrappers.
 
     The seed decides the number of idle steps at the start (0 to 30) and which actions stick. After ``most``
     decisions an episode ends as it stands.
     """
-    games = [single() for _ in seeds]
+    games = [single(sticky) for _ in seeds]
     frames = [game.reset(seed=seed)[0] for game, seed in zip(games, seeds, strict=True)]
     played, running = [Played(seed, 0.0, 0) for seed in seeds], list(range(len(games)))
     while running:

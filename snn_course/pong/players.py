@@ -97,7 +97,7 @@ PUBLISHED = (
     Published("ppo_atari", 20.36, 0.20, _CLEANRL + "PPO"),
     Published("pqn_atari_envpool", 20.49, 0.11, _CLEANRL + "PQN"),
 )
-"""Published rewards in Pong, all without sticky actions, which make ours a little harder."""
+"""Published rewards in Pong, all without sticky actions: ours without them are to be compared with these."""
 
 
 # ---------------------------------------------------------------------- episodes
