@@ -111,8 +111,8 @@ class Played(NamedTuple):
 def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST, sticky: float = STICKY) -> list[Played]:
     """Play one episode for each seed, side by side, through Gymnasium's wrappers.
 
-    The seed decides the number of idle steps at the start (0 to 30) and which actions stick. After ``most``
-    decisions an episode ends as it stands.
+    The seed decides the number of idle frames at the start (1 to 30) and which actions stick, each with the
+    chance ``sticky``. After ``most`` decisions an episode ends as it stands.
     """
     games = [single(sticky) for _ in seeds]
     frames = [game.reset(seed=seed)[0] for game, seed in zip(games, seeds, strict=True)]
