@@ -193,11 +193,7 @@ def train(config: Config, run: lesson.Run) -> None:
     run.measure("decisions", history[-1]["steps"])
     run.measure("training", history[-1]["seconds"] / 60, "CPU min", at_most={"cpu": 180})
     curves: Curves = {config.learner.upper(): (history, rewards)}
-    for name in agents.TEACHERS:
-        try:
-            card = checkpoints.card(checkpoints.find(name, config.scale))
-        except lesson.UsageError:
-            continue  # the other learner was not run
+    for name, card in checkpoints.cards(agents.TEACHERS, config.scale).items():
         curves.setdefault(name.upper(), (card["curve"], card["rewards"]))
     draw_curves(run, curves)
 
@@ -599,9 +595,8 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
     memory.keep_freed()
     seeds, answered = range(SEEDS, SEEDS + config.episodes), dict[str, Any]()
     if name.endswith(accounts.CALM):  # only the 30 starts differ: a third of the episodes
-        known = name.startswith(accounts.TEACHER)
-        net = agents.teacher(config.scale).net if known else execution(config, "levels", device)
-        played = emulator.play(agents.policy(net), seeds[: -(-len(seeds) // 3)], config.longest, sticky=0.0)
+        way = execution(config, name.removesuffix(accounts.CALM), device)
+        played = emulator.play(agents.policy(way), seeds[: -(-len(seeds) // 3)], config.longest, sticky=0.0)
     elif name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
         played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
     elif name == accounts.RANDOM:
@@ -616,7 +611,9 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
 
 
 def execution(config: Config, name: str, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Give the agent in one execution, from levels [B, 4, H, W] to Q [B, 3]."""
+    """Give the agent in one execution, or its teacher, from levels [B, 4, H, W] to Q [B, 3]."""
+    if name == accounts.TEACHER:
+        return agents.teacher(config.scale).net
     net = agents.chip(agents.load(config.agent, config.scale))
     if name == accounts.on_akida():
         return functools.partial(ab.predict, ab.map_model(ab.to_akida(net)).runner)

@@ -376,6 +376,14 @@ def test_missing_agents_and_cards_are_one_clear_line(agent, tmp_path):
     assert "none.pt is damaged" in one_line(checkpoints.load, network.q_network(), tmp_path / "none.pt")
 
 
+def test_of_several_cards_those_that_can_be_read_are_given(agent):
+    checkpoints.keep(agent, "pqn", network.q_network(), {"rewards": [20.0]})
+    checkpoints.keep(agent, "dqn", network.q_network(), {"rewards": [10.0]})
+    checkpoints.find("dqn", "quick").with_suffix(".json").write_text("{", encoding="utf-8")
+    found = checkpoints.cards(("none", "dqn", "pqn"), "quick")
+    assert {name: card["rewards"] for name, card in found.items()} == {"pqn": [20.0]}
+
+
 def test_a_damaged_card_is_one_clear_line(agent):
     path = checkpoints.SHIPPED / "pqn.pt"
     for text in (b'{"seed": 0', b"", b"\xff\xfe"):

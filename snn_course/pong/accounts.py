@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from snn_course import UsageError, figures, meters
 from snn_course import akida_bridge as ab
+from snn_course import figures, meters
 from snn_course.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
 from snn_course.pong import agents, checkpoints, compare, latency, players
 from snn_course.pong.spikes import IfNet, LevelNet
@@ -29,12 +29,9 @@ def rewards(run: Run, found: Rewards) -> None:
     """Tabulate rewards: the agent's executions, its relatives by their cards, and others."""
     plain = compare.mean_and_error(found["levels"])[0]
     rows = [[name, *compare.mean_and_error(told), len(told)] for name, told in found.items()]
-    for name, text in RELATIVES.items():
-        try:
-            told = checkpoints.card(checkpoints.find(name, run.config.scale))["rewards"]
-        except UsageError:
-            continue
-        rows.append([f"{text} (its card)", *compare.mean_and_error(told), len(told)])
+    for name, card in checkpoints.cards(RELATIVES, run.config.scale).items():
+        told = card["rewards"]
+        rows.append([f"{RELATIVES[name]} (its card)", *compare.mean_and_error(told), len(told)])
     rows += [[f"{p.name} (published)", p.mean, p.spread or "-", "-"] for p in players.PUBLISHED]
     missing = [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-"]]
     missing += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-"]]

@@ -5,7 +5,9 @@ that says how it was made: command, seed, commit, CPU seconds, and the learning 
 ``checkpoints/``, from where they serve everybody.
 """
 
+import contextlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,15 @@ def card(path: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise UsageError(f"{path.with_suffix('.json')} is missing or damaged.")
+    return found
+
+
+def cards(names: Iterable[str], scale: str) -> dict[str, dict[str, Any]]:
+    """Read the cards of several agents, by name; those that are missing or damaged are left out."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(UsageError):
+            found[name] = card(find(name, scale))
     return found
 
 

@@ -66,11 +66,10 @@ def measured(part: str, scale: str) -> Mapping[str, Any] | None:
 
 def _perception(scale: str) -> list[str]:
     """Argue for pictures, or not, from what two students with the same training earn."""
-    try:
-        cards = [checkpoints.card(checkpoints.find(name, scale)) for name in ("pictures", "events")]
-    except UsageError:
+    cards = checkpoints.cards(("pictures", "events"), scale)
+    if len(cards) < 2:
         return []
-    (pictures, error), (events, other) = (compare.mean_and_error(card["rewards"]) for card in cards)
+    (pictures, error), (events, other) = (compare.mean_and_error(one["rewards"]) for one in cards.values())
     gain, error = events - pictures, math.hypot(error, other)
     if gain > 2 * error:
         verdict = "So events would be the better choice; all other agents see pictures, as in the literature."
