@@ -384,6 +384,39 @@ def test_a_figure_is_a_file_with_a_title(tmp_path):
     assert json.loads((written / "metrics.json").read_text(encoding="utf-8"))["figures"] == metrics["figures"]
 
 
+def in_the_way(kind: str, path: Path) -> None:
+    """Put something at a journal's place that is no journal."""
+    if kind == "it is a folder":
+        path.mkdir()
+    elif kind == "which does not exist":
+        path.symlink_to("nowhere.md")
+    elif kind == "not a regular file":
+        path.symlink_to("/dev/null")
+    else:
+        path.write_bytes("notes".encode("utf-16"))
+        if kind == "read-only":
+            path.chmod(0o444)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize(
+    "kind", ["it is a folder", "which does not exist", "not a regular file", "UTF-16", "read-only"]
+)
+def test_a_journal_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, capsys, kind):
+    path = tmp_path / "my journal.md"
+    in_the_way(kind, path)
+    monkeypatch.setenv("SNN_JOURNAL", str(path))
+    (tmp_path / "77_test.py").write_text('"""Lesson 77: a test."""', encoding="utf-8")
+    metrics = lesson.execute(
+        lambda _, run: run.measure("x", 1.0), Config(scale="quick", device="cpu"), tmp_path / "77_test.py"
+    )
+    assert metrics["status"] == "ok"
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Not in the journal" in line]
+    assert line.startswith(f"Not in the journal: cannot write the journal {path}: ")
+    assert kind in line
+    assert not (tmp_path / "nowhere.md").exists()
+
+
 def test_a_journal_that_cannot_be_written_does_not_lose_the_results(script, tmp_path):
     (tmp_path / "folder").mkdir()
     path = script()
