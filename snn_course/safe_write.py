@@ -169,7 +169,8 @@ def patiently(action: Callable[[], Answer], patience: float | None = None) -> An
 
 def _check_room(part: Path) -> None:
     """Raise OSError when the disk is full to the last block, so that ``part`` cannot be trusted."""
-    if shutil.disk_usage(part.parent).free < BLOCK:
+    disk = shutil.disk_usage(part.parent)
+    if disk.total and disk.free < BLOCK:  # some network drives do not tell their size
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -3,11 +3,13 @@
 import errno
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from snn_course import ROOT, UsageError, safe_write
 
@@ -217,6 +219,12 @@ def test_a_disk_that_fills_up_at_the_last_moment(tmp_path, monkeypatch):
     assert "the disk is full" in one_line(lambda: safe_write.write(tmp_path / "a", "new"))
     assert names(tmp_path) == {"a"}
     assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_drive_that_does_not_tell_its_size_is_not_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, used=0, free=0))
+    safe_write.write(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new"
 
 
 # ------------------------------------------------------------------ a file that another program holds
