@@ -15,7 +15,7 @@ Expect:   98.5 % read by spike counts (ce_count), 98.4 % by the membrane, in 27 
 # 1. train a network with a plain loop, every line in sight,
 # 2. follow one error back through time, by hand,
 # 3. choose what counts as an answer: six losses, and when each answer can be read,
-# 4. see how sensitive the learning rate is,
+# 4. see how sensitive the learning rate is, and what no learning rate mends,
 # 5. pay for it: memory that grows with every time step,
 # 6. cut the walk back (truncated BPTT), where that costs nothing, and where it costs
 #    everything.
@@ -27,6 +27,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course
 from snn_course.runs import figures, lesson
 from snn_course import data
 from snn_course.networks import neurons
+from snn_course.networks.watch import Watch
 
 import numpy as np
 import snntorch as snn
@@ -665,6 +667,80 @@ def sweep_rates(run: lesson.Run, digits: Digits) -> None:
 
 
 # %% [markdown]
+# ### When it does not learn
+#
+# Three failures are behind most spiking networks that do not learn: neurons that *never
+# fire*, so that nothing of the image gets through; neurons that *always fire*, so that
+# their spikes say nothing; and spikes that *vanish with depth*. None of them is an error
+# message, and no learning rate mends them. So look at the spikes of each layer first.
+# `Watch` does so during one training step, and `training.fit`, with which later lessons
+# train, looks in this way once an epoch.
+#
+# Here a stack of layers is broken in three ways. Which of the three failures is each?
+
+
+# %%
+class Stack(nn.Module):
+    """Layers of 100 neurons, as many as ``depth``, and one of 10; without biases."""
+
+    def __init__(self, depth: int, normed: bool = False) -> None:
+        super().__init__()
+        sizes = [784, *(depth * [100]), 10]
+        self.fc = nn.ModuleList()
+        self.lif = nn.ModuleList()
+        for before, after in pairwise(sizes):
+            norm = nn.BatchNorm1d(after) if normed else nn.Identity()
+            self.fc.append(nn.Sequential(nn.Linear(before, after, bias=False), norm))
+            self.lif.append(snn.Leaky(beta=BETA))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Show images x [B, 784] for LONG steps. Returns: spike counts [B, 10]."""
+        mems = [lif.init_leaky() for lif in self.lif]
+        counts = torch.zeros(len(x), 10, device=x.device)
+        for _ in range(LONG):
+            spk = x
+            for layer, (fc, lif) in enumerate(zip(self.fc, self.lif, strict=True)):
+                spk, mems[layer] = lif(fc(spk), mems[layer])
+            counts = counts + spk
+        return counts
+
+
+def all_positive(net: Stack) -> Stack:
+    """Draw the first weights as ``torch.rand`` does, where a mix of signs was meant."""
+    nn.init.uniform_(next(net.parameters()), 0, 1)
+    return net
+
+
+def watch_broken_nets(run: lesson.Run, batch: tuple[Tensor, Tensor]) -> None:
+    """Break a network in three ways, mend it, and let the watch say what it sees."""
+    torch.manual_seed(run.seed)
+    x, y = batch
+    faults = {
+        "pixels divided by 255 twice": (Stack(1), x / 255, Stack(1)),
+        "first weights from 0 to 1": (all_positive(Stack(1)), x, Stack(1)),
+        "eight layers": (Stack(8), x, Stack(8, normed=True)),
+    }
+    named = 0
+    rows = []
+    for fault, (broken, seen, mended) in faults.items():
+        kind, line = watched_step(broken, seen, y)
+        after, _ = watched_step(mended, x, y)
+        rows.append([fault, kind or "nothing", after or "nothing"])
+        named += bool(kind) and not after
+        run.say(f"{fault.capitalize()}: {line}")
+    run.table("What the watch finds", ["fault", "broken", "mended"], rows)
+    run.measure("faults that the watch names, and finds gone", named, at_least=len(faults))
+
+
+def watched_step(net: Stack, x: Tensor, y: Tensor) -> tuple[str, str]:
+    """Take one training step under the watch. Returns: the kind of its finding and a line on it."""
+    net.to(x.device)
+    with Watch(net) as watch:
+        cross_entropy(net(x), y).backward()
+    return watch.finding()
+
+
+# %% [markdown]
 # ## 5. What it costs: memory
 #
 # To walk back, each step must still be known: the slope $h$ needs every membrane, the
@@ -935,6 +1011,7 @@ def main(config: Config, run: lesson.Run) -> None:
     equal_to_snntorch(run)
     compare_losses(config, run, digits, test)
     sweep_rates(run, digits)
+    watch_broken_nets(run, batch)
     measure_memory(run, batch)
     truncate_still_images(run, digits, test, batch)
     truncate_a_memory_task(run)

@@ -231,6 +231,24 @@ def test_shortcuts_of_bptt_by_hand_are_told_apart(config, run):
 # ---------------------------------------------------------------------- memory
 
 
+def kinds_found(run):
+    return [row[1:] for row in run._tables["What the watch finds"]["runs"][-1]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_watch_names_each_fault_and_finds_it_gone(run, seed):
+    run.begin(seed)
+    x = torch.rand(64, 784, generator=torch.Generator().manual_seed(seed)) ** 4  # mostly dark, like a digit
+    L.watch_broken_nets(run, (x, torch.arange(64) % 10))
+    assert kinds_found(run) == [["never", "nothing"], ["always", "nothing"], ["depth", "nothing"]]
+
+
+def test_a_watch_that_sees_nothing_is_caught(run, monkeypatch):
+    monkeypatch.setattr(L, "watched_step", lambda *_: ("", ""))
+    L.watch_broken_nets(run, (torch.rand(8, 784), torch.arange(8)))
+    assert kinds_found(run) == 3 * [["nothing", "nothing"]]
+
+
 def test_meter_counts_what_a_graph_keeps():
     x = torch.rand(1000, requires_grad=True)
     assert L.graph_bytes(lambda: x.exp().sum().backward())[0] == 4000  # exp keeps its result
