@@ -695,7 +695,7 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Show images x [B, 784] for LONG steps. Returns: spike counts [B, 10]."""
-        mems = [lif.init_leaky() for lif in self.lif]
+        mems = [torch.zeros(1, device=x.device) for _ in self.lif]  # each batch starts with empty membranes
         counts = torch.zeros(len(x), 10, device=x.device)
         for _ in range(LONG):
             spk = x
