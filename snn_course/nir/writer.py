@@ -66,16 +66,24 @@ def spiking(neuron: Any) -> Spiking:
     if isinstance(neuron, snn.Leaky):
         if neuron.inhibition or neuron.state_quant or (neuron.graded_spikes_factor != 1).any():
             raise Unwritable(f"{kind}: NIR has no inhibition, quantised states or graded spikes")
-        if neuron.reset_mechanism == "subtract" and not neuron.reset_delay:
-            raise Unwritable(f"{kind}: without reset delay, snnTorch takes back some resets by subtraction")
+        _check_delay(neuron.reset_mechanism, neuron.reset_delay)
         return Spiking(array(neuron.beta), array(neuron.threshold), neuron.reset_mechanism)
     if isinstance(neuron, recurrent.Layer):
         if neuron.lstm is not None or neuron.jump is not None:
             raise Unwritable(f"{kind}: NIR has neither gates nor thresholds that adapt")
         return Spiking(array(neuron.beta), array(neuron.threshold), "subtract")
     if isinstance(neuron, neurons.Leaky):
-        return Spiking(array(neuron.beta), array(neuron.threshold), neuron.reset)
+        _check_delay(neuron.reset, neuron.reset_delay)
+        first = neuron.reset == "subtract first"
+        reset = "subtract" if first else neuron.reset
+        return Spiking(array(neuron.beta), array(neuron.threshold), reset, before_decay=first)
     raise Unwritable(f"{kind}: NIR has no such neuron, or this writer does not know it")
+
+
+def _check_delay(reset: str, reset_delay: bool) -> None:
+    """Raise Unwritable where the spikes depend on a reset in the spike's own step."""
+    if reset == "subtract" and not reset_delay:
+        raise Unwritable("without reset delay, snnTorch takes back some resets by subtraction")
 
 
 class Writer:

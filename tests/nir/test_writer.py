@@ -81,13 +81,27 @@ def test_networks_of_the_property_test_fire():
     assert stepped(layers, 3 * spikes(30, 3, 6)).sum() > 50
 
 
-@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("reset", neurons.RESETS)
 @pytest.mark.parametrize("beta", [0.9, 1.0, torch.linspace(0.5, 0.9, 5)], ids=["0.9", "1", "each"])
 def test_neurons_of_the_course(reset, beta, tmp_path):
     neuron = neurons.Leaky(beta, threshold=0.8, reset=reset).double()
     cur = torch.rand(50, 3, 5).double()
     graph = writer.write_chain({"lif": neuron}, (5,), DT)
     assert torch.equal(read(graph, tmp_path)(cur), neuron(cur)[0])
+
+
+@pytest.mark.parametrize("reset", ["zero", "none"])
+def test_a_reset_without_delay_gives_the_same_spikes(reset, tmp_path):
+    neuron = neurons.Leaky(0.9, threshold=0.8, reset=reset, reset_delay=False).double()
+    cur = torch.rand(50, 3, 5).double()
+    graph = writer.write_chain({"lif": neuron}, (5,), DT)
+    assert torch.equal(read(graph, tmp_path)(cur), neuron(cur)[0])
+
+
+@pytest.mark.parametrize("kind", [snn.Leaky, neurons.Leaky])
+def test_a_subtraction_without_delay_is_refused(kind):
+    with pytest.raises(writer.Unwritable, match="without reset delay"):
+        writer.write_chain({"lif": kind(0.9, reset_delay=False)}, (5,), DT)
 
 
 def test_beta_beyond_its_range_is_clipped_as_the_neuron_does_it(tmp_path):
