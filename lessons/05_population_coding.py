@@ -1,7 +1,7 @@
 """Lesson 05: population coding.
 
 Question: How precisely do many noisy neurons tell one value, and what is left when some of them die?
-Reading:  Dayan and Abbott, ch. 3; Neuronal Dynamics ch. 11; snnTorch population coding tutorial.
+Reading:  Dayan and Abbott, ch. 3; Neuronal Dynamics sec. 11.3 and ch. 12; snnTorch population tutorial.
 Run:      python lessons/05_population_coding.py
 Expect:   ML 1 % above the bound at N >= 64; Fashion-MNIST with one time step: 84.3 % with 50 neurons a class,
           77.5 % with one (published: 82.7 and 61.9 %). Three seeds in 2 to 4 minutes on two CPU cores.

@@ -1,7 +1,7 @@
 """Lesson 14: loss and regularisation.
 
 Question: How few spikes does a network need, and what does each saved spike cost in accuracy?
-Reading:  Cramer et al. (2022), surrogate gradients, activity regularisation; snntorch.functional.reg.
+Reading:  Eshraghian et al. (2023) sec. III-E; Cramer et al. (2022); snntorch.functional.reg.
 Run:      python lessons/14_loss_and_regularization.py
 Expect:   quick scale, one seed: 3.7 times fewer spikes, and 3.6 times fewer SynOps, for 0.4 points of MNIST
           accuracy; L1's busiest neuron fires 2.3 times as often as L2's. Two minutes on a busy CPU core.
