@@ -504,16 +504,16 @@ def title_of_graph(nodes: int, wires: int, late: int) -> str:
 # ### What torch.fx has to do with it
 #
 # To write a graph, an exporter must find out what a network does with a signal. A network
-# is Python code, and code is no graph. `torch.fx` gets one by *tracing*: it calls
-# `forward` with a stand-in (a proxy) for the tensor, which notes each operation that is done
-# to it. The result is a list: a placeholder for the input, calls of modules and functions,
-# the output.
+# is Python code, and code is no graph. `torch.fx` gets one by *tracing*: it calls `forward`
+# with a stand-in (a proxy) for the tensor, which notes each operation that is done to it.
+# The result is a list: a placeholder for the input, calls of modules and functions, the
+# output.
 #
 # Two of its limits are limits of every export. Tracing follows the code once: a branch that
 # depends on the *values* of a tensor cannot be traced, for a proxy has none. And what is
 # not a module with a counterpart in NIR (a bare `+`) must be turned into wires by hand.
-# `snn.Leaky` has such branches inside, so the tracer must be told to take it as a whole,
-# as a leaf.
+# `snn.Leaky` has such branches inside, so the tracer must be told to take it as a whole, as
+# a leaf.
 #
 # snnTorch's *importer* makes a `torch.fx` module out of a graph, and `nirtorch`, on which
 # most packages build, offers export by tracing (`torch_to_nir`); snnTorch's exporter still
@@ -617,8 +617,8 @@ def interpret(graph: nir.NIRGraph, x: Tensor, watch: str, dt: float = DT) -> Ten
 
 # %% [markdown]
 # Thirty lines, and they are enough for two of the three networks. For convolutions and
-# pools there is the full interpreter, `snn_course/nir/interpreter.py`: the same loop over
-# a table of all nodes of NIR (*Going deeper* proves both equal).
+# pools there is the full interpreter, `snn_course/nir/interpreter.py`: the same loop over a
+# table of all nodes of NIR (*Going deeper* proves both equal).
 #
 # The proof of a trip is hard on purpose: not nearly the same accuracy, but each spike of
 # each neuron at each step. Weights and membranes are float64 here, so that a sum in another
@@ -674,8 +674,8 @@ def changed(spk: Tensor, expected: Tensor) -> float:
 #   answer.
 # - **Training.** Surrogate gradients, dropout, the optimiser: a graph is for inference.
 #
-# The catch below is the first: a network that was trained with subtraction makes
-# snnTorch's own trip, exporter and importer.
+# The catch below is the first: a network that was trained with subtraction makes snnTorch's
+# own trip, exporter and importer.
 
 
 # %%
@@ -720,7 +720,7 @@ def accuracy(spk: Tensor, labels: Tensor) -> float:
 # property of the network *and of what it is shown*; they have to be measured:
 #
 # $$	ext{FLOPs} = 2 \cdot 	ext{connections}, \qquad
-#   	ext{SynOps} = \sum_{	ext{spikes}} 	ext{connections that the spike reaches} .$$
+#   	ext{SynOps} = \sum_{    ext{spikes}}    ext{connections that the spike reaches} .$$
 #
 # The first layer of these networks sees pixels, not spikes: a pixel is multiplied with its
 # weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing. In the SEW
@@ -771,9 +771,9 @@ def count(name: str, case: Case) -> list[Operations]:
 
 
 # %% [markdown]
-# The last number of each table is energy: 4.6 pJ for a MAC, 0.9 pJ for an addition, in a
-# 45 nm process (Horowitz 2014). It is the number that most papers quote, and the weakest
-# one here: it leaves out memory, which costs more than the arithmetic (lesson 12).
+# The last number of each table is energy: 4.6 pJ for a MAC, 0.9 pJ for an addition, in a 45
+# nm process (Horowitz 2014). It is the number that most papers quote, and the weakest one
+# here: it leaves out memory, which costs more than the arithmetic (lesson 12).
 
 
 # %%
@@ -879,10 +879,10 @@ def eight_bits(run: Run, case: Case) -> None:
 # %% [markdown]
 # So "runs on four chips" means: *after adaptation*. What is missing has to be rebuilt (an
 # average pool as a sum pool and smaller weights, a leak left out and the network trained
-# again, an image of 784 pixels cut down to 16 channels), what is too wide has to be rounded.
-# A network that shall go onto a chip is best built for it from the start: with its neuron,
-# its reset and its sizes, and trained with its bits (lesson 19 does that for Akida, which
-# reads no NIR).
+# again, an image of 784 pixels cut down to 16 channels), what is too wide has to be
+# rounded. A network that shall go onto a chip is best built for it from the start: with its
+# neuron, its reset and its sizes, and trained with its bits (lesson 19 does that for Akida,
+# which reads no NIR).
 
 # %% [markdown]
 # ## Going deeper: all of NIR, and other readers
@@ -898,6 +898,11 @@ def eight_bits(run: Run, case: Case) -> None:
 # doing it in that way, gives its spikes. *Cannot read*: the kinds of node that it does not
 # take. (Mind the axes, too: snnTorch and SpikingJelly have time first, `[T, B, N]`; sinabs
 # folds it into the batch, `[B * T, N]`; Lava has it last, `[B, N, T]`.)
+#
+# Lava is Intel's framework for its chip Loihi 2. It needs an older Python, so it runs in
+# one of its own (README tells how). In its simulator, as on the chip, processes pass
+# messages, and each layer works on the spikes of the step before: layer $k$ lags $k$ steps.
+# Shift the record back, and the spikes can be compared.
 
 
 # %%

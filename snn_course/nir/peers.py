@@ -14,7 +14,7 @@ A verdict is one of:
 
 The packages are optional (``INSTALL``): one of them asks for an older nir, so that what they require is left
 out. Read for this: SpikingJelly 2.0.0 (activation_based/nir_exchange), Norse 1.1.0 (torch/utils/import_nir),
-sinabs 3.1.3 (nir.py, layers/lif.py), snnTorch 1.0.0 (import_nir).
+sinabs 3.1.3 (nir.py, layers/lif.py), snnTorch 1.0.0 (import_nir). Lava has a Python of its own (``lava.py``).
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from snn_course.nir import conventions, graphs, prepared, snntorch_trip
+from snn_course.nir import conventions, graphs, lava, prepared, snntorch_trip
 from snn_course.nir.interpreter import Interpreter
 from snn_course.nir.nodes import STATEFUL
 
@@ -125,6 +125,9 @@ PEERS = (
     Peer("sinabs", prepared.of_sinabs, by_sinabs, exact=True),
 )
 
+LAVA_SAMPLES = 2
+"""Samples that Lava is given."""
+
 # ---------------------------------------------------------------------- verdicts
 
 ROUNDING = 1e-3
@@ -141,9 +144,10 @@ def compare(graph: nir.NIRGraph, x: Tensor, dt: float, expected: Tensor) -> list
         expected: spikes of its output [T, B, N].
 
     Returns:
-        A verdict for each of ``PEERS``.
+        A verdict for each of ``PEERS``, and for Lava.
     """
-    return [verdict(peer, graph, x, dt, expected) for peer in PEERS]
+    verdicts = [verdict(peer, graph, x, dt, expected) for peer in PEERS]
+    return [*verdicts, verdict_of_lava(graph, x, dt, expected)]
 
 
 def verdict(peer: Peer, graph: nir.NIRGraph, x: Tensor, dt: float, expected: Tensor) -> Verdict:
@@ -164,6 +168,20 @@ def verdict(peer: Peer, graph: nir.NIRGraph, x: Tensor, dt: float, expected: Ten
         if share(spk, explained) <= ROUNDING:
             return Verdict(peer.package, "by convention", changed, words)
     return Verdict(peer.package, "differs", changed, "no known convention explains it")
+
+
+def verdict_of_lava(graph: nir.NIRGraph, x: Tensor, dt: float, expected: Tensor) -> Verdict:
+    """Run a graph with a few samples in Lava's simulator of Loihi 2: each takes seconds."""
+    interpreter = lava.python()
+    if interpreter is None:
+        return Verdict("lava", "not installed")
+    try:
+        spk = lava.spikes(lava.layers_of(graph, dt), x[:, :LAVA_SAMPLES], interpreter)
+    except (lava.Unreadable, RuntimeError, OSError) as error:
+        return Verdict("lava", "cannot read", why=str(error))
+    changed = share(spk, expected[:, :LAVA_SAMPLES].double())
+    kind = "equal" if changed <= ROUNDING else "differs"
+    return Verdict("lava", kind, changed, f"{spk.shape[1]} samples; each layer comes one step later")
 
 
 def share(spk: Tensor, expected: Tensor) -> float:
