@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from snn_course.runs import lesson
@@ -20,12 +19,15 @@ SMALL = L.Config(scale="quick", num_steps=8, num_hidden=12, batch_size=5, images
 class Notes:
     """Stands in for a Run: keeps what is measured, and ends at a missed proof as a Run does."""
 
-    scale, device = "quick", torch.device("cpu")
+    scale = "quick"
+    device = torch.device("cpu")
+    seed = 0
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
         self.tables: dict[str, list[list[Any]]] = {}
-        self.files: list[Path] = []
+        self.figures: dict[str, Any] = {}
+        self.sentences: list[str] = []
 
     def proof(self, name: str, error: float, at_most: float = 1e-6) -> None:
         self.values[name] = error
@@ -41,6 +43,10 @@ class Notes:
 
     def figure(self, fig: Any, name: str) -> None:
         fig.canvas.draw()
+        self.figures[name] = fig
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
 
     def progress(self, items: Any, _label: str) -> Iterator[Any]:
         return iter(items)
@@ -71,7 +77,11 @@ def test_shapes_of_a_net_that_stacks_along_the_batch_are_caught(
     run: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = L.Net.forward
-    monkeypatch.setattr(L.Net, "forward", lambda net, x: [r.transpose(0, 1) for r in right(net, x)])
+
+    def stacked_along_the_batch(net: Any, x: torch.Tensor) -> Any:
+        return [record.transpose(0, 1) for record in right(net, x)]
+
+    monkeypatch.setattr(L.Net, "forward", stacked_along_the_batch)
     with pytest.raises(lesson.ProofMissed, match="shape"):
         L.show_shapes(SMALL, run)
 
@@ -101,10 +111,10 @@ def test_a_broken_scan_is_caught(
 
 
 def test_a_broken_rung_is_caught(run: Notes, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    blind = partial(L.layer_by_layer, scan=lambda lif, cur: L.fused(lif, cur.flip(0)))
-    monkeypatch.setitem(
-        L.LADDER, "static input hoisted", lambda net, x: blind(net, x + torch.rand(len(x), 1, 1))
-    )
+    def blurred(net: Any, x: torch.Tensor) -> Any:
+        return L.unbound_layers(net, x + torch.rand(len(x), 1, 1))
+
+    monkeypatch.setitem(L.LADDER, "static input hoisted", blurred)
     with pytest.raises(lesson.ProofMissed, match="all rungs"):
         L.prove_equal(SMALL, run, *batch)
 
@@ -128,15 +138,38 @@ def test_hoisting_an_input_that_moves_is_caught(batch: Any) -> None:
 
 def test_reset_makes_samples_independent_and_its_absence_shows(run: Notes) -> None:
     L.prove_reset(dataclasses.replace(SMALL, num_steps=25), run)
-    proof, none, parent = run.values.values()
+    proof, none, parent, other = run.values.values()
     assert proof == 0
     assert none == parent > 1
+    assert other == 0  # snnTorch 1.0.0 empties the neurons of all networks
 
 
 def test_a_reset_that_does_nothing_is_caught(run: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(L.utils, "reset", lambda net: None)
     with pytest.raises(lesson.ProofMissed, match="reset"):
         L.prove_reset(SMALL, run)
+
+
+def test_a_second_training_step_without_a_reset_meets_the_known_error(run: Notes, batch: Any) -> None:
+    L.second_backward(SMALL, run, batch)
+    rows = {row[0]: row[1:] for row in run.tables["Two training steps"]}
+    assert "backward through the graph a second time" in rows["nothing"][1]
+    assert "runs" not in rows["retain_graph=True"][1]
+    assert rows["detach"][1] == rows["utils.reset(net)"][1] == "runs"
+    assert float(rows["detach"][0]) > 0
+    assert float(rows["utils.reset(net)"][0]) == 0
+    assert run.values["catch: no reset: errors of two training steps"] == 1
+
+
+def test_hidden_state_gives_what_the_step_loop_gives(batch: Any) -> None:
+    torch.manual_seed(0)
+    net = L.sequential(SMALL)
+    twin = L.Net(SMALL.num_hidden, SMALL.beta)
+    twin.fc1.load_state_dict(net[0].state_dict())
+    twin.fc2.load_state_dict(net[2].state_dict())
+    L.utils.reset(net)
+    spk = torch.stack([net(x_t)[0] for x_t in batch[0]])
+    assert torch.equal(spk, twin(batch[0])[1])
 
 
 def test_step_loop_goes_on_where_it_stopped_unless_reset() -> None:
@@ -214,21 +247,55 @@ def digits(n: int) -> data.Images:
 
 def test_training_learns_and_mistakes_cost(run: Notes) -> None:
     config = dataclasses.replace(SMALL, num_steps=10, num_hidden=50)
-    net = L.train(config, run, digits(2000))
-    curves = L.make_mistakes(config, run, net, digits(500))
+    net = L.train(config, run, L.shown(config, run, digits(2000)))
+    tests = L.shown(config, run, digits(500))
+    L.show_spikes(run, net, tests)
+    swapped = L.swap_time_and_batch(run, net, tests)
+    right = L.read_counts(run, net, tests)
+    L.carry_over(run, net, tests, right, swapped)
     assert run.values["accuracy, spike count"] > 90
     assert run.values["catch: no reset: points lost"] > 3
     assert run.values["catch: T and B swapped: accuracy"] < 40
-    assert [len(curve) for curve in curves.values()] == [10, 10, 10]
-    L.draw(run, dict.fromkeys(L.LADDER, 1.0), curves)
+    assert len(right) == len(swapped) == 10
+    assert set(run.figures) == {"spikes", "reading", "mistakes"}
+
+
+def test_training_starts_from_the_seed(run: Notes) -> None:
+    shown = L.shown(SMALL, run, digits(500))
+    weights = [L.train(SMALL, run, shown).fc1.weight for _ in range(2)]
+    assert torch.equal(*weights)
+
+
+def test_the_network_is_drawn_with_its_sizes(run: Notes) -> None:
+    L.draw_network(SMALL, run)
+    title = run.figures["network"].get_suptitle()
+    weights = sum(parameter.numel() for parameter in L.Net(12, 0.9).parameters())
+    assert title.startswith(f"{weights} weights")
+    assert f"{5 * 22} membranes" in title
 
 
 def test_static_input_is_the_same_in_each_step(run: Notes) -> None:
-    x, labels = L.static_input(SMALL, run, digits(20), torch.arange(3))
+    x, labels = L.shown(SMALL, run, digits(20)).batch(torch.arange(3))
     assert x.shape == (8, 3, 784)
     assert x.stride(0) == 0  # shown, not copied
     assert x.max() == 1
     assert labels.tolist() == [0, 1, 2]
+
+
+def test_answers_are_counted_up_to_each_step() -> None:
+    spk = torch.zeros(3, 2, 10)  # [T, N, 10]
+    spk[0, 0, 4] = 1
+    spk[1:, 0, 7] = 1
+    spk[2, 1, 2] = 1
+    assert L.accuracy_by_step(spk, torch.tensor([7, 2])) == [0, 0, 100]
+    assert L.share_tied(spk.cumsum(0)).tolist() == [50, 100, 0]
+
+
+def test_first_step_is_that_of_the_first_spike() -> None:
+    spk = torch.zeros(5, 3)
+    assert L.first_step(spk) == 6
+    spk[2:, 1] = 1
+    assert L.first_step(spk) == 3
 
 
 @pytest.mark.parametrize(
@@ -244,7 +311,14 @@ def test_nothing_but_linear_layers_has_weights() -> None:
     assert names == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
 
 
-def test_titles_say_what_was_measured():
-    medians, curves = {L.FIRST: 1.0, L.LAST: 2.0}, {"right": [0.0, 50.0], "no reset": [0.0, 60.0]}
-    title = L.title_of_ladder(medians, curves)
-    assert title == "Last rung: 200 % of the first one's time; 50 % right, without reset 60 %"
+def test_titles_say_what_was_measured() -> None:
+    assert (
+        L.title_of_ladder({L.FIRST: 1.0, L.LAST: 2.0})
+        == "The last of 2 ways takes 200 % of the first one's time"
+    )
+    curves = {"right": [0.0, 50.0], "no reset": [0.0, 60.0]}
+    assert L.title_of_mistakes(curves) == "Accuracy: right 50 %, no reset 60 %"
+    assert L.title_of_reading([10.0, 20.0, 15.0]) == "Right by counts: 10 % after step 1, 15 % after step 3"
+    counts = torch.zeros(1, 10)
+    counts[0, 3] = 4
+    assert L.title_of_spikes([7], counts) == "a 7: output neuron 3 fires most, 4 times"
