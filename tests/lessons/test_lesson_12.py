@@ -1,6 +1,5 @@
-"""Lesson 12: one network in three executions, two counters, the mesh, and the ledger."""
+"""Lesson 12: one network in two executions, two counters, the mesh, lesson 10's chain, and the ledger."""
 
-from functools import partial
 from types import SimpleNamespace
 
 from snn_course.runs import figures, lesson
@@ -10,6 +9,7 @@ from snn_course.costs import neurobench, operations
 
 import pytest
 import torch
+from torch import nn
 
 L = lesson.load(12)
 
@@ -28,9 +28,8 @@ def net():
 
 
 @pytest.fixture(scope="module")
-def ways(net):
-    integers = net.to_integers()
-    return {"frames": partial(L.frames, integers), "spikes": partial(L.Spikes, integers)}
+def integers(net):
+    return net.to_integers()
 
 
 def pictures(n=3):
@@ -52,14 +51,77 @@ def test_padding_is_akidas(kernel, stride):
     assert torch.equal(net.outputs(x)[0], levels)
 
 
-def test_frames_equal_the_integers(net, ways):
+# ---------------------------------------------------------------------- clock and events
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
+def test_events_give_the_spikes_of_the_clock(density):
+    for seed in range(5):
+        torch.manual_seed(seed)
+        spikes = (torch.rand(60, 12) < density).float()
+        weight = torch.randn(7, 12)
+        by_clock, products = L.clock_driven(spikes, weight)
+        by_event, additions = L.event_driven(spikes, weight)
+        assert torch.equal(by_clock, by_event)
+        assert products.sum() == 60 * 7 * 12
+        assert additions.sum() == 7 * spikes.sum()
+
+
+def test_strong_input_makes_several_spikes_in_a_row_without_further_events():
+    spikes = torch.zeros(5, 1)
+    spikes[0] = 1
+    weight = torch.tensor([[9.0]])
+    by_event, _ = L.event_driven(spikes, weight)
+    assert by_event.flatten().tolist() == [1, 1, 0, 0, 0]  # 9, 3.5, 0.75: the neuron wakes itself
+    assert torch.equal(by_event, L.clock_driven(spikes, weight)[0])
+
+
+def test_tiny_layer_is_what_the_prose_says(run):
+    L.count_by_hand(run)
+    assert run._measures["tiny layer: products by the clock"].values == [96]
+    assert run._measures["tiny layer: additions by events"].values == [15]
+    assert L.synaptic_operations(L.SPIKES, L.WEIGHT) == (96, 14)
+    L.count_tiny(run)
+
+
+def test_events_that_miss_a_leak_are_caught(run, monkeypatch):
+    right = L.event_driven
+
+    def without_leak(spikes, weight):
+        monkeypatch.setattr(L, "BETA", 1.0)
+        found = right(spikes, weight)
+        monkeypatch.setattr(L, "BETA", 0.5)
+        return found
+
+    monkeypatch.setattr(L, "event_driven", without_leak)
+    with pytest.raises(lesson.ProofMissed):
+        L.count_by_hand(run)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "low", "high"),
+    [
+        ([2.0] * 7, 0.1, 0.1),
+        ([0.5] * 7, 100, 100),
+        ([0.1, 0.1, 0.1, 0.1, 0.5, 2.0, 9.0], 10, 30),
+        ([0.1, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0], 0.299, 0.301),
+    ],
+)
+def test_crossing(ratios, low, high):
+    assert low <= L.crossing(ratios) <= high
+
+
+# ---------------------------------------------------------------------- two executions
+
+
+def test_frames_equal_the_integers(net, integers):
     x = pictures(8)
     with torch.no_grad():
-        assert torch.equal(ways["frames"]().double()(x.double()).long(), net.integers(x))
+        assert torch.equal(L.frames(integers).double()(x.double()).long(), net.integers(x))
 
 
-def test_spikes_are_spikes_and_forget_the_last_image(ways):
-    spikes, x = ways["spikes"]().double(), pictures().double()
+def test_spikes_are_spikes_and_forget_the_last_image(integers):
+    spikes, x = L.Spikes(integers).double(), pictures().double()
     seen = []
     for neuron in spikes.neurons:
         neuron.register_forward_hook(lambda _, __, spk: seen.append(spk.unique()))
@@ -70,27 +132,31 @@ def test_spikes_are_spikes_and_forget_the_last_image(ways):
     assert len(seen) == 2 * L.STEPS * len(spikes.neurons)
 
 
-def test_counters_agree(run, ways):
-    found = L.count(run, ways, pictures())
+def test_counters_agree(run, integers):
+    found = L.count(run, integers, pictures())
     assert found["spikes"]["effective ACs"] > 0
     assert found["frames"]["effective ACs"] == 0
 
 
-def test_a_counter_that_forgets_zero_weights_is_caught(run, ways, monkeypatch):
+def test_a_counter_that_forgets_zero_weights_is_caught(run, integers, monkeypatch):
     monkeypatch.setattr(operations, "_fan_out", _every_weight(operations._fan_out))
     with pytest.raises(lesson.ProofMissed):
-        L.count(run, ways, pictures())
+        L.count(run, integers, pictures())
 
 
 def _every_weight(fan_out):
     return lambda module, one, mask: fan_out(module, one, torch.ones_like(mask))
 
 
-def test_neurobench_takes_sequences_and_images(ways):
+def test_neurobench_takes_sequences_and_images(integers):
     x = pictures(2).double()
-    frames = neurobench.neurobench(ways["frames"]().double(), x, L.Levels)
-    steps = neurobench.neurobench(ways["spikes"]().double(), x.expand(4, -1, -1, -1, -1), L.Levels)
-    assert steps["dense operations"] == 4 * frames["dense operations"]
+    frames = neurobench.neurobench(L.execution("frames", integers).double(), x, L.Levels)
+    steps = L.execution("spikes", integers).double()
+    counted = neurobench.neurobench(steps, x.expand(4, -1, -1, -1, -1), L.Levels)
+    assert counted["dense operations"] == 4 * frames["dense operations"]
+
+
+# ---------------------------------------------------------------------- the mesh
 
 
 def test_mesh_shows_every_np_of_the_report(run, net):
@@ -106,18 +172,97 @@ def test_mesh_shows_every_np_of_the_report(run, net):
     _, (ax,) = figures.new("")
     ab.draw_mesh(ax, mapping)
     assert len(ax.patches) == 78 + len(taken)
+    assert 0 < run._measures["fewest NPs that hold it"].values[0] < len(taken)
+
+
+def test_without_akida_the_mapping_says_so(run, net, monkeypatch):
+    monkeypatch.setattr(ab, "backend", lambda: "absent")
+    assert L.place(run, net, pictures(2)) is None
+    L.ask_the_chip(run)
+    L.draw_ledger(run, [["a", 1.0, ""]])
+
+
+def test_the_chip_refuses_a_block_with_a_way_around(run):
+    if ab.backend() == "absent":
+        pytest.skip("the akida package is not installed")
+    L.ask_the_chip(run)
+    answers = dict(run._tables["Can the AKD1000 take SEW?"]["runs"][0])
+    assert "exactly 1 inbound layer" in answers["two ways in"]
+    assert "IP version" in answers["Add, v1"]
+    assert L.answer_to(L.small_model) == "accepted"
+
+
+# ---------------------------------------------------------------------- lesson 10's network as a chain
+
+
+@pytest.fixture
+def sew():
+    torch.manual_seed(0)
+    made = L.L10.Net(4, blocks=1, num_steps=1)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as after some training
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight, 1.5, 1.0)  # some of them negative
+            nn.init.normal_(module.bias, 0.3, 0.3)
+    return made.eval()
+
+
+@torch.no_grad()
+def test_chain_is_lesson_10s_network(run, sew):
+    L.prove_chain(run, sew, pictures(6))
+    spikes = L.run_chain(L.chain(sew), L.unit_pixels(pictures(6)))
+    assert spikes.shape == (6, 32, 4, 4)
+    assert set(spikes.unique().tolist()) == {0, 1}
+
+
+@torch.no_grad()
+def test_chain_whose_copies_read_the_branch_is_caught(run, sew, monkeypatch):
+    right = L.reading
+    monkeypatch.setattr(L, "reading", lambda weight, branch, around: right(weight, 1, 0))
+    with pytest.raises(lesson.ProofMissed):
+        L.prove_chain(run, sew, pictures(6))
+
+
+@torch.no_grad()
+def test_whole_numbers_are_the_chain_of_rounded_weights(sew):
+    whole = L.to_whole_numbers(sew)
+    kernels = L.chain(sew)
+    rounded = []
+    for kernel, layer in zip(kernels, whole.layers, strict=False):
+        top = 127 if kernel is kernels[0] else 7
+        scale = (kernel.weight.flatten(1).abs().amax(1) / top).view(-1, 1, 1, 1)
+        rounded.append(L.Kernel(L.turned(layer.weights) * scale, kernel.bias, kernel.stride))
+    spikes = L.run_chain([L.Kernel(k.weight.double(), k.bias.double(), k.stride) for k in rounded],
+                         L.unit_pixels(pictures(6)).double())  # fmt: skip
+    found = L.turned(whole.outputs(L.turned(pictures(6)))[-2])
+    assert torch.equal(found, spikes.long())
+    assert 0 < spikes.mean() < 1
+
+
+@torch.no_grad()
+def test_chain_of_whole_numbers_runs_on_akida(run, sew):
+    if ab.backend() == "absent":
+        pytest.skip("the akida package is not installed")
+    L.draw_lesson_10(run, L.to_whole_numbers(sew), L.turned(pictures(4)))
+    assert run._measures["lesson 10's SEW net: NPs in use"].values[0] <= 78
+
+
+# ---------------------------------------------------------------------- the ledger
+
+
+COUNTS = {
+    "frames": {"dense operations": 1e6, "effective MACs": 5e5},
+    "spikes": {"effective MACs": 0.0, "effective ACs": 1e6},
+}
 
 
 @pytest.mark.parametrize("reading", [None, meters.Reading(20.0, 1.0, "a meter")])
 @pytest.mark.parametrize("energy", [None, ab.Energy("n", "s", True, 900, 950, 1000)])
-def test_ledger(run, ways, monkeypatch, reading, energy):
+def test_ledger(run, integers, monkeypatch, reading, energy):
     monkeypatch.setattr(meters, "measure", lambda work, device: reading)
-    counts = {
-        "frames": {"dense operations": 1e6, "effective MACs": 5e5},
-        "spikes": {"effective MACs": 0.0, "effective ACs": 1e6},
-    }
     found = SimpleNamespace(energy=energy)
-    rows = {name: value for name, value, _ in L.ledger(run, ways, counts, pictures(4), found)}
+    rows = {name: value for name, value, _ in L.ledger(run, integers, COUNTS, pictures(4), found)}
     assert rows["45 nm, dense float32 MACs"] == pytest.approx(4.6e-3)  # 4.6 uJ
     assert rows["45 nm, spikes, 15 steps"] == pytest.approx(0.9e-3)
     assert rows["this cpu, batches of 100"] == ("-" if reading is None else pytest.approx(20e3 / 20 / 4))
@@ -125,12 +270,23 @@ def test_ledger(run, ways, monkeypatch, reading, energy):
     assert told[1:] == ["-", ab.NOT_MEASURED] if energy is None else told[1] == pytest.approx(0.05)
 
 
-def test_without_akida_the_mapping_says_so(run, net, monkeypatch):
-    monkeypatch.setattr(ab, "backend", lambda: "absent")
-    assert L.place(run, net, pictures(2)) is None
-    L.draw(run, None, [["a", 1.0, ""]])
+def test_catch_tells_macs_from_additions(run):
+    mixed = {"spikes": {"effective MACs": 1e6, "effective ACs": 1e6}}
+    L.catch_billing(run, mixed)
+    (ratio,) = run._measures["catch: energy / all operations billed as additions"].values
+    assert ratio == pytest.approx((4.6 + 0.9) / 1.8)
+
+
+def test_floor_is_power_over_rate(run):
+    least = L.floor_by_rate(run)
+    rows = run._tables["Published board power, spread over frames"]["runs"][0]
+    small, large = ab.PUBLISHED[:2]
+    assert rows[1][2] == pytest.approx(small.floor / 30)
+    assert least == pytest.approx(100 * large.floor / (large.floor + 30 * large.dynamic_per_frame))
 
 
 def test_titles_say_what_was_measured():
     energies = {"45 nm, effective MACs": 0.5, "45 nm, spikes": 9.0, "AKD1000 board": 7.0}
     assert L.title_of_hardware(energies) == "mJ a frame at 45 nm: effective MACs 0.5, spikes 9"
+    title = L.title_of_mesh({"conv1": 0, "conv2": 4, "conv3": 11}, 78)
+    assert title == "15 of 78 NPs in use, up to 11 for one layer"
