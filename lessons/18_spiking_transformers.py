@@ -985,12 +985,14 @@ def draw_gap(run: lesson.Run, found: Curves, steps: list[float]) -> None:
 # That spikes lean on the convolutions more than numbers do is a finding, too.
 #
 # **A catch.** Somebody writes SSA from the formula, and takes $s$ for a detail that
-# training will make up for. Without it ($s = 1$) the network still learns. Nothing crashes,
-# and the loss falls. Which number would you look at?
+# training will make up for, so leaves it out ($s = 1$). Nothing crashes, no shape is wrong,
+# and all spikes are 0 or 1. Which number would you look at?
 #
-# A sum over 64 tokens and 32 features is often 10 or 20. The threshold is 1. So without the
+# A sum over 64 tokens and 32 features easily exceeds the threshold of 1. So without the
 # scale nearly every neuron behind the mixing fires, for every token: a spike that always
 # comes says nothing. The *firing rate* of that layer gives it away, before any training.
+# (Too small a scale is no better: then the layer is silent.) The table also tries other
+# scales on the trained network.
 
 
 # %%
@@ -1191,6 +1193,16 @@ def draw_costs(run: lesson.Run, rows: list[Row]) -> None:
 #   Self-Attention* has no $Q$, $K$, $V$: each of its two products has spikes on one side
 #   and a convolution's currents on the other. And it mends the scale: $s = 1 / \sqrt{f d}$,
 #   with the firing rate $f$ as measured in training, in place of 0.125 for everything.
+#
+# What does a factor of 87.2 take? By the formula of the Spike-driven Transformer (their
+# table 1), the energy of a standard attention layer over that of theirs is
+#
+# $$\frac{4.6\,(3 N D^2 + 2 N^2 D)}{0.9\;T f\,(3 N D^2 + N D)}$$
+#
+# for $N$ tokens of $D$ features, $T$ steps and a firing rate $f$ of the inputs. (They
+# measure a rate for each layer; we put in one.) $3 N D^2$ are the three linear layers that
+# make $Q$, $K$ and $V$. In their network they are most of the bill: so the factor is about
+# $4.6 / (0.9 \,T f)$. It hangs on the firing rate, and hardly on what attention does.
 
 
 # %%
