@@ -11,7 +11,7 @@ import pytest
 import torch
 
 L = lesson.load(20)
-CONVOLVE, FORWARD, RECUR, SCAN = ssms.SSM.convolve, ssms.SSM.forward, ssms.recur, ssms.scan
+CONVOLVE, FORWARD, ADVANCE, SCAN = L.SSM.convolve, L.SSM.forward, L.advance, L.scan
 
 
 @pytest.fixture
@@ -41,14 +41,15 @@ def net():
 def test_proofs_of_the_forms_hold_for_any_seed(config, run):
     for seed in range(5):
         torch.manual_seed(seed)
-        L.prove_forms(config, run)
+        L.compare_forms(config, run)
 
 
 WRONG = {
-    "circular": ("convolve", lambda self, u, padded=True: CONVOLVE(self, u, padded=False)),
-    "a step late": ("convolve", lambda self, u, padded=True: CONVOLVE(self, u).roll(1, 0)),
-    "blocks without a state": ("carry", staticmethod(lambda hop, added: 0 * added.flatten(1, 2).flatten(2))),
+    "circular": (L.SSM, "convolve", lambda self, u, padded=True: CONVOLVE(self, u, padded=False)),
+    "a step late": (L.SSM, "convolve", lambda self, u, padded=True: CONVOLVE(self, u).roll(1, 0)),
+    "blocks without a state": (ssms, "carry", lambda hop, added: 0 * added.flatten(1, 2).flatten(2)),
     "gradient cut": (
+        L.SSM,
         "forward",
         lambda self, u, batch: FORWARD(copy.deepcopy(self), u, batch) + 0 * self.c.sum(),
     ),
@@ -57,14 +58,14 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_form_is_caught(name, config, run, monkeypatch):
-    attribute, wrong = WRONG[name]
-    monkeypatch.setattr(ssms.SSM, attribute, wrong)
+    where, attribute, wrong = WRONG[name]
+    monkeypatch.setattr(where, attribute, wrong)
     with pytest.raises((lesson.ProofMissed, RuntimeError)):
-        L.prove_forms(config, run)
+        L.compare_forms(config, run)
 
 
 def test_one_real_mode_is_a_leaky_neuron_without_reset():
-    ssm = ssms.SSM(1, 1).double()
+    ssm = L.SSM(1, 1).double()
     with torch.no_grad():
         ssm.frequency.zero_()
     a, _ = ssm.discrete()
@@ -79,7 +80,7 @@ def test_one_real_mode_is_a_leaky_neuron_without_reset():
 
 def test_discretisation_is_exact_for_a_held_input():
     """Half the step twice is the whole step, as no Euler step can be."""
-    ssm = ssms.SSM(5, 4).double()
+    ssm = L.SSM(5, 4).double()
     whole = ssm.convolve(torch.ones(50, 1, 5, dtype=torch.double))
     with torch.no_grad():
         ssm.log_dt -= math.log(2)
@@ -89,7 +90,7 @@ def test_discretisation_is_exact_for_a_held_input():
 
 
 def test_slow_neurons_are_stable_for_any_length():
-    a, _ = ssms.SSM(50, 8).discrete()
+    a, _ = L.SSM(50, 8).discrete()
     assert a.abs().max() < 1
 
 
@@ -107,7 +108,7 @@ def test_number_of_steps_must_fill_the_blocks():
 
 
 def test_one_input_for_all_neurons_is_the_same_input_to_each():
-    ssm, u = ssms.SSM(5, 2), torch.rand(98, 3, 1)
+    ssm, u = L.SSM(5, 2), torch.rand(98, 3, 1)
     own = ssms.to_steps(ssm(ssms.to_blocks(u), 3), 3)
     torch.testing.assert_close(own, ssm.convolve(u.expand(-1, -1, 5)))
 
@@ -148,26 +149,27 @@ def test_streams_equal_the_parallel_pass(run, net):
     images = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
     other = copy.deepcopy(net)
     other.output = "none"
-    scores = L.prove_stream(run, {"deterministic": net, "none": other}, images)
-    assert scores.shape == (784, 4, 10)
+    L.prove_stream(run, {"deterministic": net, "none": other}, images)  # raises where they differ
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda a, c, x, u: RECUR(a, c, 0.99 * x, u), lambda a, c, x, u: RECUR(a, c, x, 0.9 * u)]
+    "wrong", [lambda a, c, x, u: ADVANCE(a, c, 0.99 * x, u), lambda a, c, x, u: ADVANCE(a, c, x, 0.9 * u)]
 )
 def test_wrong_stream_is_caught(wrong, run, net, monkeypatch):
-    monkeypatch.setattr(ssms, "recur", wrong)
+    monkeypatch.setattr(L, "advance", wrong)
     net.output = "none"
     with pytest.raises(lesson.ProofMissed):
         L.prove_stream(run, {"none": net, "deterministic": net}, torch.randint(256, (4, 1, 28, 28)))
 
 
 def test_stream_remembers_a_fixed_size_and_attention_does_not(net):
-    stream, attention = L.Stream(net, 2), ssms.Attention(6, 10)
+    stream, attention = L.Stream(net, 2), L.Attention(6)
+    for layer in attention.layers:
+        layer.remember(0, room=10)
     sizes = []
     for _ in range(10):
         stream(torch.rand(2))
-        attention(torch.rand(6))
+        attention.step(torch.rand(1))
         sizes.append((stream.nbytes(), attention.nbytes()))
     assert {size for size, _ in sizes} == {2 * 2 * 6 * 3 * 8 + 2 * 6 * 4}  # complex states, float counts
     assert [size for _, size in sizes] == [2 * 2 * 6 * 4 * tokens for tokens in range(1, 11)]
@@ -175,21 +177,66 @@ def test_stream_remembers_a_fixed_size_and_attention_does_not(net):
 
 def test_attention_with_a_cache_is_attention():
     torch.manual_seed(0)
-    attention, tokens = ssms.Attention(6, 10), torch.rand(10, 6)
-    last = [attention(token) for token in tokens][-1]
-    x = tokens
-    for query, key, value, out in attention.layers:
-        scores = (x @ query.T) @ (x @ key.T).T / math.sqrt(6)
+    layer, tokens = L.AttentionLayer(6), torch.rand(10, 6)
+    layer.remember(0, room=10)
+    with torch.no_grad():
+        one_by_one = torch.stack([layer.step(token) for token in tokens])
+        scores = layer.query(tokens) @ layer.key(tokens).T / math.sqrt(6)
         hidden = torch.ones(10, 10).triu(1).bool()
-        x = x + scores.masked_fill(hidden, -math.inf).softmax(1) @ (x @ value.T) @ out.T
-    torch.testing.assert_close(last, x[-1])
+        share = scores.masked_fill(hidden, -math.inf).softmax(1)
+        expected = tokens + layer.out(share @ layer.value(tokens))
+        torch.testing.assert_close(one_by_one, expected)
+        torch.testing.assert_close(layer(tokens), expected)
+
+
+def test_attention_that_forgets_a_token_is_caught(run, monkeypatch):
+    step = L.AttentionLayer.step
+
+    def forgetful(self, x):
+        if self.seen == 5:
+            self.seen -= 1
+        return step(self, x)
+
+    monkeypatch.setattr(L.AttentionLayer, "step", forgetful)
+    with pytest.raises(lesson.ProofMissed):
+        L.check_attention(run, L.Attention(6))
+
+
+@pytest.mark.parametrize("parameters", [500, 3594, 9226])
+def test_attention_is_as_large_as_it_can_be_made(parameters):
+    apart = abs(L.size_of(L.attention_of_size(parameters)) - parameters)
+    assert all(abs(L.size_of(L.Attention(width)) - parameters) >= apart for width in range(1, 60))
+
+
+def test_multiplications_are_those_of_the_shapes(net):
+    """Count them in PyTorch's own meter, which counts two operations for each, in matrix products alone."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    attention = L.Attention(6)
+    for layer in attention.layers:
+        layer.remember(99, room=1)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        for layer in attention.layers:
+            x = torch.rand(1, 6)
+            x = layer.out(layer.value(x) + layer.key(x) + layer.query(x))
+    projections = counter.get_total_flops() / 2
+    assert L.multiplications_of_attention(6, 99) == 6 + projections + 2 * (2 * 99 * 6) + 60
+    assert L.multiplications_of_ssm(net) == 2 * 6 * 3 * 6 + 36 + 60
+
+
+def test_crossover_is_the_length_from_which_the_ssm_stays_cheaper():
+    assert L.crossover((1, 2, 4), [2, 2, 2], [1, 3, 5]) == "from 2 tokens"
+    assert L.crossover((1, 2, 4), [2, 2, 2], [3, 1, 5]) == "from 4 tokens"
+    assert L.crossover((1, 2, 4), [2, 2, 2], [3, 3, 2]) == "not up to 4 tokens"
+    assert L.crossover((1, 2, 4), [2, 2, 2], [3, 3, 3]) == "from 1 tokens"
 
 
 def test_training_learns_and_counts(config, run, sets, monkeypatch):
-    monkeypatch.setattr(L, "OUTPUTS", {"deterministic": L.fired})
+    monkeypatch.setattr(L, "OUTPUTS", {"deterministic": L.fired, "none": L.gelu})
     monkeypatch.setattr(L, "BATCH", 5)
     nets, curves = L.compare_outputs(config, run, sets)
-    assert set(nets) == set(curves) == {"deterministic", "plain LIF"}
+    assert set(nets) == set(curves) == {"deterministic", "none", "plain LIF"}
     assert len(curves["deterministic"]) == 16
     assert curves["deterministic"][-1] > 20  # ten classes
     score = L.evaluate(nets["deterministic"], *sets["test"])
@@ -212,24 +259,24 @@ def test_scan_equals_its_loop(steps):
     a, b = torch.rand(2, steps, 5, dtype=torch.double)
     x = torch.zeros(5)
     loop = [x := a_t * x + b_t for a_t, b_t in zip(a, b, strict=True)]
-    torch.testing.assert_close(ssms.scan(a, b), torch.stack(loop))
+    torch.testing.assert_close(L.scan(a, b), torch.stack(loop))
 
 
 def test_wrong_scan_is_caught(config, run, monkeypatch):
-    monkeypatch.setattr(ssms, "scan", lambda a, b: SCAN(a.roll(1, 0), b))
+    monkeypatch.setattr(L, "scan", lambda a, b: SCAN(a.roll(1, 0), b))
     with pytest.raises(lesson.ProofMissed):
         L.select(config, run)
 
 
 def test_latch_asks_for_the_last_flagged_value():
     torch.manual_seed(0)
-    x, answers = ssms.latch(200, 30)
+    x, answers = L.latch(200, 30)
     for sequence, answer in zip(x.unbind(1), answers, strict=True):
         assert sequence[sequence[:, 1] == 1][-1, 0] == answer
 
 
 def test_fixed_gate_sees_no_input():
-    fixed, selective = ssms.Gate(2, 4, False), ssms.Gate(2, 4, True)
+    fixed, selective = L.Gate(2, 4, False), L.Gate(2, 4, True)
     assert torch.autograd.grad(fixed(torch.rand(9, 3, 2)).sum(), fixed.gate.weight)[0].abs().max() == 0
     assert torch.autograd.grad(selective(torch.rand(9, 3, 2)).sum(), selective.gate.weight)[0].abs().max() > 0
 
@@ -240,6 +287,40 @@ def test_settings_are_checked():
 
 
 def test_titles_say_what_was_measured():
-    costs = {"SSM memory, kB": [1.0, 9.0], "attention memory, kB": [2.0, 2.0]}
-    title = L.title_of_ssm({"none": 10.0}, costs)
-    assert title == "Test accuracy: none 10 %. 4096 tokens over 64: SSM memory 9.0, attention memory 1.0"
+    assert L.title_of_digits({"none": [10.0, 20.0]}) == "Digits pixel by pixel: none 20 %"
+    times = [1.0, 1.0, 1.0, (L.WHOLE[-1] / L.WHOLE[-2]) ** 1.5]
+    assert L.exponent(times) == pytest.approx(1.5)
+    assert L.title_of_whole({"SSM": times}).startswith(
+        f"From {L.WHOLE[-2]} to {L.WHOLE[-1]} steps: SSM T^1.5, "
+    )
+
+
+# ---------------------------------------------------------------------- one tiny state
+
+
+def test_the_tiny_state_is_computed_in_three_equal_ways(config, run):
+    L.one_tiny_state(config, run)  # raises where they differ
+
+
+TINY = {
+    "kernel a step late": ("convolution", lambda a, u: L.recurrence(a, u.roll(1))),
+    "scan joins the wrong way": ("scan_round", lambda a, b, apart: (a, b + a * b.roll(apart))),
+    "recurrence forgets": ("recurrence", lambda a, u: u),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_wrong_tiny_state_is_caught(name, config, run, monkeypatch):
+    attribute, wrong = TINY[name]
+    monkeypatch.setattr(L, attribute, wrong)
+    with pytest.raises(lesson.ProofMissed):
+        L.one_tiny_state(config, run)
+
+
+def test_p_spikessms_sampler_fires_with_its_membrane_as_chance():
+    torch.manual_seed(0)
+    mem = torch.tensor([-0.5, 0.25, 0.75, 1.5]).repeat(20_000, 1).requires_grad_()
+    spk = L.drawn_as_in_p_spikessm(mem)
+    torch.testing.assert_close(spk.mean(0), torch.tensor([0, 0.25, 0.75, 1.0]), atol=0.02, rtol=0)
+    spk.sum().backward()
+    assert mem.grad[0].tolist() == [0, 1, 1, 0]
