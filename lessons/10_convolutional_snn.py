@@ -6,27 +6,29 @@ Run:      python lessons/10_convolutional_snn.py
 Expect:   78.0 ± 0.1 % of CIFAR-10 after 8 CPU minutes, at 2 time steps. After 6400 images, each seen once,
           33 plain layers get 10 % right (chance), 33 SEW layers 28 % or, with ATan, 35 %. 3 seeds, 43 minutes
           on two CPU cores.
-
-A convolution looks at a small window of the picture, with the same weights everywhere. It knows nothing of
-time: it turns the spikes of a step into currents, and the neurons behind it remember. So time is folded into
-the batch, [T, B, C, H, W] -> [T * B, C, H, W] (C channels, H rows, W columns). Batch norm brings the currents
-of each channel to mean 0 and spread 1, so that some of them reach the threshold, at any depth.
-
-On its way back through a layer, the error is multiplied by slopes of the surrogate and by weights. If that
-makes it smaller, it vanishes: with the narrow surrogate of tutorial 6, the first of 33 plain layers gets 0.
-ATan keeps its size, but even so 33 plain layers do not learn. A SEW block (spike-element-wise) lets spikes
-also pass around its two layers, and joins both ways by adding (ADD), AND, or IAND (spike and not branch). An
-idle branch makes it the identity. ADD makes 2s and 3s of spikes, which a chip must be able to send.
-
-BPTT keeps, for each neuron, image and step, its layer's input, the convolution's result and the membrane:
-twice the steps cost as much as twice the batch. To save time, a still image meets the first convolution once;
-the scan is fused (lesson 08); channels_last stores a pixel's channels side by side; bfloat16 (bf16, half of
-float32) is fast where a machine has it; most epochs have one time step, the last ones num_steps, with the
-same weights; torchrun takes several GPUs (see snn_course/networks/training.py).
 """
 
+# %% [markdown]
+# Lesson 08 connected each neuron with each pixel. For pictures that is wasteful: an edge
+# looks the same wherever it is. A *convolution* looks at a small window of the picture with
+# the same few weights everywhere. This lesson puts convolutions in front of spiking
+# neurons, stacks many of them, sees the stack fail, mends it, and trains it on CIFAR-10:
+# colour pictures of 32 x 32 pixels, of ten kinds of things.
+#
+# In this lesson you
+#
+# 1. turn a picture into maps of spikes with one convolution and `snn.Leaky`,
+# 2. stack layers until no error reaches the first one, and measure where it is lost,
+# 3. lead spikes around two layers, and see why it matters *where* they join again,
+# 4. train deep networks with and without that way around,
+# 5. train the network that later lessons use, and look inside,
+# 6. work out how much memory `[T, B, C, H, W]` needs, and what to give up if it is too
+#    much.
+
+# %%
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
@@ -38,12 +40,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course
 from snn_course.runs import figures, lesson
 from snn_course import data
 from snn_course.networks import neurons, training
+from snn_course.networks.watch import Watch
 
+import snntorch as snn
 import torch
-from torch import nn
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-
-# ====================================================================== settings
 
 
 @dataclass(frozen=True)
@@ -69,29 +73,120 @@ SCALES: lesson.Scales = {
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "epochs": 60, "width": 128, "blocks": 2, "num_steps": 4},
 }
-# plain against SEW: blocks in a stage of both depths; width; training images, each seen once
-TRIALS = {"quick": ((1, 3), 8, 640), "cpu": ((1, 5), 16, 6400), "gpu": ((1, 5), 16, 50_000)}
 BETA = 0.5
-SURROGATES = {"fast sigmoid": neurons.fast_sigmoid(25), "ATan": neurons.atan(2)}  # tutorial 6; this course
-SIZES = ((1, 64), (2, 32), (4, 16), (2, 64), (4, 32), (8, 16), (4, 64))  # num_steps, batch
-L8, L9 = lesson.load(8), lesson.load(9)
+Run = lesson.Run
+Images = data.Images
+Curve = list[float]  # a value for each layer, block or epoch
+L8, L9 = lesson.load(8), lesson.load(9)  # the race of lesson 08, the memory meter of lesson 09
 
-# ====================================================================== model
+# %% [markdown]
+# ## 1. A convolution, then neurons
+#
+# The pattern is that of lesson 08, with `nn.Conv2d` in place of `nn.Linear`: weights first,
+# then `snn.Leaky`. A picture is $[B, C, H, W]$: batch, channels (colours), rows, columns. A
+# convolution with $K$ filters gives a current to each of $K \times H \times W$ neurons, so
+# the membranes are a *map* $[B, K, H, W]$ as well, and so are the spikes of a step.
+#
+# How do convolution and time work together? They do not meet. The convolution knows only
+# space: it turns the spikes of *this* step into currents of *this* step. The neuron knows
+# only time: it adds up what the filter found *here*, over the last steps. A strong edge
+# makes its neuron fire at every step; a weak one needs several steps to add up.
+#
+# Three filters by hand, so that you know what they look for: light, edges from dark (left)
+# to light (right), edges from dark (top) to light (bottom). Each is shown with its current
+# and its spikes. Where in the picture do spikes come at once, and where only at the second
+# or third step? (The lines along the border are no edges of the picture: beyond it, the
+# convolution sees zeros, which stand for a medium grey.)
 
-JOINS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "sew": lambda spk, branch: spk + branch,  # ADD
-    "iand": lambda spk, branch: spk * (1 - branch),
-    "and": lambda spk, branch: spk * branch,  # the identity if the branch always fires
-    "plain": lambda spk, branch: branch,  # no way around the branch
-}
+
+# %%
+EDGES = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])  # Sobel's filter
+FILTERS = ("light", "edges, left-right", "edges, top-bottom")
 
 
+def filters_by_hand() -> nn.Conv2d:
+    """Make a convolution with three filters, each the same for all colours."""
+    conv = nn.Conv2d(3, len(FILTERS), kernel_size=3, padding=1, bias=False)
+    with torch.no_grad():
+        conv.weight[0] = 1 / 9  # adds up what is bright in 3 x 3 pixels
+        conv.weight[1] = EDGES / 5
+        conv.weight[2] = EDGES.T / 5
+    return conv
+
+
+@torch.no_grad()
+def maps_of_spikes(run: Run, images: Images) -> None:
+    """Run one convolution and snn.Leaky over one picture, and draw currents and spikes."""
+    x = training.pixels(images.images[:1]).contiguous()  # [1, 3, 32, 32], numbers -2 to 2
+    conv = filters_by_hand()
+    lif = snn.Leaky(beta=BETA)
+    num_steps = 4
+
+    # exercise: show the picture for num_steps steps, and record the spikes of each
+    mem = lif.reset_mem()
+    spk_rec = []
+    for _ in range(num_steps):
+        cur = conv(x)  # [1, 3, 32, 32]: a current for each neuron of each map
+        spk, mem = lif(cur, mem)
+        spk_rec.append(spk)
+    # end
+
+    spikes = torch.stack(spk_rec)[:, 0]  # [T, 3, 32, 32]
+    name = images.classes[int(images.labels[0])]
+    draw_maps(run, images.images[0], name, cur[0], spikes)
+
+
+def draw_maps(run: Run, picture: Tensor, name: str, cur: Tensor, spikes: Tensor) -> None:
+    """Draw a picture, and for each filter the current [3, H, W] and the spikes of each step [T, 3, H, W]."""
+    rates = 100 * spikes.mean((0, 2, 3))  # of each filter
+    told = ", ".join(f"{rate:.0f} %" for rate in rates)
+    fig, axes = figures.new(
+        f"Three filters on a picture ({name}): they fire in {told} of neurons and steps",
+        rows=len(FILTERS),
+        columns=2 + len(spikes),
+        size=(10.5, 5.4),
+    )
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+    grid = axes.reshape(len(FILTERS), -1)
+    for row, label in enumerate(FILTERS):
+        grid[row, 0].imshow(picture.permute(1, 2, 0))
+        grid[row, 0].set_ylabel(label)
+        grid[row, 1].imshow(cur[row], vmin=-2, vmax=2)
+        for step, spk in enumerate(spikes):
+            grid[row, 2 + step].imshow(spk[row], cmap="gray_r", vmin=0, vmax=1)
+    grid[0, 0].set_title("picture")
+    grid[0, 1].set_title("current, -2 to 2")
+    for step in range(len(spikes)):
+        grid[0, 2 + step].set_title(f"spikes, step {step + 1}")
+    run.figure(fig, "maps")
+    early = spikes[0] > 0
+    late = (spikes.sum(0) > 0) & ~early
+    run.say(
+        f"{int(early.sum())} neurons fire at the first step; {int(late.sum())} more have a weaker current "
+        f"and fire only after some steps; {int((spikes.sum(0) == 0).sum())} stay silent."
+    )
+
+
+# %% [markdown]
+# Since the convolution knows nothing of time, lesson 08's trick works here too: fold time
+# into the batch, $[T, B, C, H, W] \to [T \cdot B, C, H, W]$, one large convolution for all
+# steps, then unfold, then the neurons. `Layer` below does it, with one thing more: *batch
+# norm* brings the currents of each channel to mean 0 and spread 1, so that some of them
+# reach the threshold of 1, however deep the layer lies. It takes its mean over all steps,
+# too.
+#
+# A still picture $[B, C, H, W]$ is convolved once and its current shown at each step.
+
+
+# %%
 class Leaky(neurons.Leaky):
     """The leaky neurons of lesson 08, from currents [T, B, ...] to spikes [T, B, ...]."""
 
-    def forward(self, cur: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, cur: Tensor) -> Tensor:  # type: ignore[override]
         """Give the spikes alone, in cur's type."""
-        return super().forward(cur)[0]
+        spk, _ = super().forward(cur)
+        return spk
 
 
 class Layer(nn.Module):
@@ -100,35 +195,78 @@ class Layer(nn.Module):
     def __init__(self, inputs: int, outputs: int, neuron: Any, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.norm, self.neuron = nn.BatchNorm2d(outputs), neuron()
+        self.norm = nn.BatchNorm2d(outputs)
+        self.neuron = neuron()
 
-    def forward(self, x: torch.Tensor, num_steps: int = 1) -> torch.Tensor:
-        """Take spikes [T, B, C, H, W], or a still image [B, C, H, W] that is shown for ``num_steps``."""
-        cur = self.norm(self.conv(x.flatten(0, -4)))  # [T * B, C2, H2, W2]: all steps as one large batch
-        still = x.dim() == 4  # hoisted: its convolution is computed once, not at each step
-        return self.neuron(cur.expand(num_steps, *cur.shape) if still else cur.unflatten(0, x.shape[:2]))
+    def currents(self, x: Tensor, num_steps: int = 1) -> Tensor:
+        """Give the currents of spikes [T, B, C, H, W], or of a picture [B, C, H, W] shown ``num_steps``."""
+        # exercise: fold time into the batch, convolve, normalise; unfold, or show the still one T times
+        folded = x.flatten(0, -4)  # [T * B, C, H, W]
+        cur = self.norm(self.conv(folded))  # [T * B, C2, H2, W2]
+        if x.dim() == 4:  # still
+            return cur.expand(num_steps, *cur.shape)
+        return cur.unflatten(0, x.shape[:2])
+        # end
+
+    def forward(self, x: Tensor, num_steps: int = 1) -> Tensor:
+        """Give the spikes of what ``currents`` takes."""
+        return self.neuron(self.currents(x, num_steps))
 
 
+def folded_equals_loop(run: Run) -> None:
+    """Compare a layer, all steps at once, with snnTorch step by step, on pictures that move."""
+    layer = Layer(3, 8, Leaky).double().eval()
+    nn.init.constant_(layer.norm.bias, 0.8)  # currents that let neurons fire
+    x = torch.randn(6, 2, 3, 16, 16, dtype=torch.float64)  # [T, B, C, H, W]
+    lif = snn.Leaky(beta=0.9).double()  # as Leaky has it
+    mem = lif.reset_mem()
+    spk_rec = []
+    for x_t in x.unbind(0):
+        spk, mem = lif(layer.norm(layer.conv(x_t)), mem)
+        spk_rec.append(spk)
+    wrong = layer(x) != torch.stack(spk_rec)
+    run.proof("folded = step by step: spikes", int(wrong.sum()), at_most=0)
+
+
+# %% [markdown]
+# ## 2. Deep and plain
+#
+# Each layer sees a window of the layer before, so the deeper it lies, the more of the
+# picture it sees: edges, then corners, then wheels. Depth should help. `Net` is a *stem*
+# and three *stages*. The stem and each new stage halve the picture and the stages double
+# the channels; in a stage there are *blocks* of two layers each. At the end stands a linear
+# read-out of how often each channel fired. What `join` does with a block comes in chapter
+# 3. With `"plain"` it does nothing: the network is a simple chain of layers.
+
+
+# %%
 class Block(nn.Module):
     """Two layers, the branch, and a way around them, for spikes [T, B, C, H, W]."""
 
     def __init__(self, channels: int, neuron: Any, join: str) -> None:
         super().__init__()
-        self.first, self.second = (Layer(channels, channels, neuron) for _ in range(2))
+        self.first = Layer(channels, channels, neuron)
+        self.second = Layer(channels, channels, neuron)
         self.join = join
 
-    def forward(self, spk: torch.Tensor) -> torch.Tensor:
+    def forward(self, spk: Tensor) -> Tensor:
         """Join both ways."""
-        return JOINS[self.join](spk, self.second(self.first(spk)))
+        inner = self.first(spk)
+        # exercise: "resnet" adds the spikes to the second layer's currents; all others join its spikes
+        if self.join == "resnet":
+            return self.second.neuron(self.second.currents(inner) + spk)  # add, then fire
+        return JOINS[self.join](spk, self.second(inner))  # fire, then join
+        # end
 
 
 class Net(nn.Module):
     """A stem and ``stages`` stages of ``blocks`` blocks; the stem and each further stage halve the picture.
 
     Of pictures of 32 x 32, the stages have 16 x 16, 8 x 8 and 4 x 4 neurons in each of ``width``, 2 ``width``
-    and 4 ``width`` channels. ``block`` is one of ``JOINS``. A still image is shown for ``num_steps``; set it
-    at any time. ``options`` are those of ``Leaky``: beta, threshold, surrogate. ``neuron`` makes others, from
-    currents [T, B, ...] to outputs of that shape: ``nn.ReLU`` with num_steps 1 is the ANN twin.
+    and 4 ``width`` channels. ``block`` is "resnet" or one of ``JOINS``. A still image is shown for
+    ``num_steps``; set it at any time. ``options`` are those of ``Leaky``: beta, threshold, surrogate.
+    ``neuron`` makes others, from currents [T, B, ...] to outputs of that shape: ``nn.ReLU`` with num_steps 1
+    is the ANN twin.
     """
 
     def __init__(
@@ -144,38 +282,76 @@ class Net(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        make = neuron or partial(Leaky, **({"beta": BETA} | options))
-        self.num_steps, self.stem = num_steps, Layer(in_channels, width, make, kernel=5, stride=2)
+        options.setdefault("beta", BETA)
+        make = neuron or partial(Leaky, **options)
+        self.num_steps = num_steps
+        self.stem = Layer(in_channels, width, make, kernel=5, stride=2)
         parts: list[nn.Module] = []
-        for channels in (width * 2**stage for stage in range(stages)):
-            if channels > width:
-                parts.append(Layer(channels // 2, channels, make, stride=2))
-            parts += [Block(channels, make, block) for _ in range(blocks)]
-        self.body, self.readout = nn.Sequential(*parts), nn.Linear(channels, classes)
+        channels = width
+        for stage in range(stages):
+            if stage > 0:
+                parts.append(Layer(channels, 2 * channels, make, stride=2))
+                channels *= 2
+            for _ in range(blocks):
+                parts.append(Block(channels, make, block))
+        self.body = nn.Sequential(*parts)
+        self.readout = nn.Linear(channels, classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Give scores [B, classes] of still images [B, C, H, W], or of sequences [T, B, C, H, W]."""
         spk = self.body(self.stem(x, self.num_steps))  # [T, B, C, H, W]
-        return self.readout(spk.mean((0, 3, 4)))  # a read-out of the mean over time = the mean of read-outs
+        rates = spk.mean((0, 3, 4))  # [B, C]: over time and the picture
+        return self.readout(rates)
 
     def layers(self) -> list[Layer]:
         """Give all layers with neurons, from the input on."""
         return [module for module in self.modules() if isinstance(module, Layer)]
 
-    def record(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def record(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Give the scores [B, classes], and the spikes [T, B, C, H, W] of each of ``layers()``."""
-        spikes: list[torch.Tensor] = []
-        keep = [m.neuron.register_forward_hook(lambda _, __, spk: spikes.append(spk)) for m in self.layers()]
+        spikes: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, spk: Tensor) -> None:
+            spikes.append(spk)
+
+        hooks = [layer.neuron.register_forward_hook(keep) for layer in self.layers()]
         scores = self(x)
-        for hook in keep:
+        for hook in hooks:
             hook.remove()
         return scores, spikes
 
 
-# ====================================================================== experiments
+# %% [markdown]
+# Now the way back. The error passes each layer from its spikes to its currents (times the
+# slope $h$ of the surrogate, lesson 07), and from its currents to the spikes before (times
+# the weights). For layer 1 of $L$, leaving time aside:
+#
+# $$\frac{\partial L}{\partial S_1}
+# = \Big(\prod_{l=2}^{L} W_l^T\,h(U_l - U_{thr})\Big) \frac{\partial L}{\partial S_L}$$
+#
+# A product of many factors. If a typical factor is 0.5, ten layers leave $0.5^{10}$, a
+# thousandth: the gradient **vanishes**. If it is 2, it grows a thousandfold: it
+# **explodes**. An ordinary network with ReLU has a slope of exactly 1 where a unit is
+# active, so with good weights the factor stays near 1. A surrogate has a slope of 1 at most
+# at the threshold, and much less elsewhere. With the narrow one of snnTorch's tutorial 6
+# (fast sigmoid, $k = 25$) a membrane one threshold away has a slope of $1/26^2$. That is
+# why deep *vanilla* SNNs fail: forward all looks well, spikes come out at the end, and the
+# first layers never learn.
+#
+# We measure it: the size of each layer's weight gradient in a fresh network, for one batch.
 
 
-def step(net: Net, x: torch.Tensor, y: torch.Tensor, bf16: bool = False) -> None:
+# %%
+DEPTHS = {"quick": (1, 3), "cpu": (1, 5), "gpu": (1, 5)}  # blocks in a stage, of both networks
+TRIAL_WIDTH = {"quick": 8, "cpu": 16, "gpu": 16}
+TRIAL_IMAGES = {"quick": 640, "cpu": 6400, "gpu": 50_000}  # to train with, each seen once
+SURROGATES: dict[str, neurons.Surrogate] = {
+    "fast sigmoid": neurons.fast_sigmoid(25),
+    "ATan": neurons.atan(2),
+}  # tutorial 6; this course
+
+
+def step(net: Net, x: Tensor, y: Tensor, bf16: bool = False) -> None:
     """Leave the gradients of one batch, of still images [B, C, H, W] or of sequences, in the parameters."""
     net.zero_grad()
     with training.autocast(x.device, bf16):
@@ -183,188 +359,717 @@ def step(net: Net, x: torch.Tensor, y: torch.Tensor, bf16: bool = False) -> None
     cross_entropy(scores.float(), y).backward()
 
 
-def prove_identity(run: lesson.Run) -> None:
+def gradient_norms(net: Net, x: Tensor, y: Tensor) -> Curve:
+    """Give the size of the gradient of each layer's weights, from the first layer on."""
+    step(net, x, y)
+    norms = []
+    for layer in net.layers():
+        grad = layer.conv.weight.grad
+        assert grad is not None
+        norms.append(grad.norm().item())
+    return norms
+
+
+def fresh(run: Run, blocks: int, block: str, surrogate: str) -> Net:
+    """Make an untrained network of the comparison, always from the same random numbers."""
+    torch.manual_seed(run.seed)
+    width = TRIAL_WIDTH[run.scale]
+    return Net(width, blocks, block, surrogate=SURROGATES[surrogate]).to(run.device)
+
+
+def vanishing(run: Run, x: Tensor, y: Tensor) -> None:
+    """Measure the gradient of each layer in plain networks of two depths, and draw it."""
+    depths = DEPTHS[run.scale]
+    fig, axes = figures.new("", columns=2, size=(9.5, 3.4), sharey=True)
+    told = []
+    for surrogate, ax in zip(SURROGATES, axes, strict=True):
+        for blocks, style in zip(depths, ("--", "-"), strict=True):
+            norms = gradient_norms(fresh(run, blocks, "plain", surrogate), x, y)
+            draw_by_layer(ax, norms, style, figures.ORANGE, f"{len(norms)} layers")
+        told.append(f"{surrogate} {norms[0] / norms[-1]:.0e}")
+        ax.set(yscale="log", title=surrogate, xlabel="layer")
+        ax.legend()
+    axes[0].set_ylabel("gradient of the weights, norm")
+    figures.retitle(fig, f"Plain: gradient of layer 1 over that of layer {len(norms)}: " + "; ".join(told))
+    run.figure(fig, "vanishing")
+
+
+def draw_by_layer(ax: Axes, values: Curve, style: str, colour: str, label: str = "") -> None:
+    """Draw a value for each layer; layers are counted from 1, in whole numbers."""
+    ax.plot(range(1, len(values) + 1), values, style, color=colour, label=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _, right = ax.get_xlim()
+    ax.set_xlim(0.5, max(right, len(values) + 0.5))
+
+
+# %% [markdown]
+# You need not measure it by hand. `training.fit`, with which this course trains from here
+# on, looks at one training step in each epoch, and prints a line if a layer never fires,
+# always fires, or if spikes or gradient do not get through. Here is that look, `Watch`, on
+# the deep network with the narrow surrogate, plain and with the way around of the next
+# chapter. It names the layer.
+
+
+# %%
+def watch_depth(run: Run, x: Tensor, y: Tensor) -> None:
+    """Let the watch of training.fit look at one step of deep networks."""
+    depths = DEPTHS[run.scale]
+    for block in ("plain", "sew"):
+        net = fresh(run, depths[-1], block, "fast sigmoid")
+        with Watch(net) as watch:
+            step(net, x, y)
+        kind, line = watch.finding()
+        run.say(f"Watch, {block}, {len(net.layers())} layers: {line or 'nothing found'}")
+        run.measure(f"watch, {block}: warns of the gradient", int(kind == "gradient"))
+
+
+# %% [markdown]
+# ## 3. A way around, and where it joins
+#
+# ANNs met this problem in 2015 and solved it with *residual* connections: the input of a
+# block also goes around it, and is added at the end. If the branch is idle (gives 0), the
+# block hands its input on as it is: it is the **identity**. So more blocks cannot make a
+# network worse, and the error has a way back on which nothing is multiplied.
+#
+# For spikes there are two places to add. Let $S$ be the spikes that come in, $F(S)$ the
+# currents of the branch, $SN$ a layer of neurons.
+#
+# $$\text{Spiking ResNet:}\quad O = SN(F(S) + S) \qquad\text{add, then fire}$$
+#
+# $$\text{SEW ResNet:}\quad O = SN(F(S)) + S \qquad\text{fire, then add}$$
+#
+# The first copies the ANN: the sum, then the activation. With ReLU that works, since
+# $ReLU(S) = S$ for $S \ge 0$. A spiking neuron is no identity. A spike of 1 into a neuron
+# with threshold 1 does not lift it *above* the threshold, so it is lost or comes late. With
+# a threshold of 0.5 (and a beta of 0.5) it passes. But even then, on the way back the error
+# still passes the slope $h$ of that neuron, in each block: the product is back.
+#
+# SEW (*spike-element-wise*, Fang et al. 2021, sec. 3) moves the sum behind the neurons. An
+# idle branch then gives $O = S$ exactly, for any neuron, and the gradient passes as exactly
+# 1. Instead of adding (ADD), one can take AND, or IAND (a spike in and none from the
+#    branch); these keep spikes 0 or 1, where ADD makes 2s and 3s, which a chip must be able
+#    to send. The price: with AND the idle branch must *fire* always to be the identity.
+
+
+# %%
+def add(spk: Tensor, branch: Tensor) -> Tensor:
+    """ADD: sum of both."""
+    return spk + branch
+
+
+def and_not(spk: Tensor, branch: Tensor) -> Tensor:
+    """IAND: a spike came in, and none from the branch."""
+    return spk * (1 - branch)
+
+
+def both(spk: Tensor, branch: Tensor) -> Tensor:
+    """AND: the identity if the branch always fires."""
+    return spk * branch
+
+
+def branch_alone(spk: Tensor, branch: Tensor) -> Tensor:
+    """No way around the branch."""
+    return branch
+
+
+Join = Callable[[Tensor, Tensor], Tensor]  # of the spikes that came in, and the spikes of the branch
+JOINS: dict[str, Join] = {"sew": add, "iand": and_not, "and": both, "plain": branch_alone}
+IDLE = {"sew": 0.0, "iand": 0.0, "and": 2.0, "plain": 0.0}  # current of a branch that never, or always, fires
+
+
+def idle_block(run: Run, join: str, current: float, neuron: Any) -> Block:
+    """Make a block whose branch gives the same current to each neuron, whatever comes in."""
+    block = Block(8, neuron, join).to(run.device)
+    nn.init.zeros_(block.second.norm.weight)
+    nn.init.constant_(block.second.norm.bias, current)
+    return block
+
+
+def random_spikes(run: Run, num_steps: int) -> Tensor:
+    """Draw spikes [T, 4, 8, 6, 6] that a gradient can be asked for."""
+    chance = torch.rand(num_steps, 4, 8, 6, 6, device=run.device)
+    return (chance < 0.3).float().requires_grad_()
+
+
+def prove_identity(run: Run) -> None:
     """Idle branch: a SEW block hands on spikes and gradients as they are, to the last bit."""
-    spk = (torch.rand(2, 4, 8, 6, 6, device=run.device) < 0.3).float().requires_grad_()  # [T, B, C, H, W]
-    for join, current in {"sew": 0.0, "iand": 0.0, "and": 2.0, "plain": 0.0}.items():
-        block = Block(8, Leaky, join).to(run.device)
-        nn.init.zeros_(block.second.norm.weight)
-        nn.init.constant_(block.second.norm.bias, current)  # of each neuron: it never fires, or always
-        (grad,) = torch.autograd.grad((out := block(spk)).sum(), spk)
-        error = ((out - spk).abs().max() + (grad - 1).abs().max()).item()
-        if join != "plain":
-            run.proof(f"{join}, idle branch = identity", error, at_most=0)
-    run.measure("catch: plain, idle branch: error", error, at_least=2)
+    spk = random_spikes(run, num_steps=2)
+    for join, current in IDLE.items():
+        block = idle_block(run, join, current, Leaky)
+        out = block(spk)
+        (grad,) = torch.autograd.grad(out.sum(), spk)
+        changed = (out - spk).abs().max().item()
+        bent = (grad - 1).abs().max().item()
+        if join == "plain":
+            run.measure("catch: plain, idle branch: error", changed + bent, at_least=2)
+        else:
+            run.proof(f"{join}, idle branch = identity", changed + bent, at_most=0)
 
 
-def climb(config: Config, run: lesson.Run, x: torch.Tensor, y: torch.Tensor) -> None:
-    """Time a training step with one measure after the other; x [B, C, H, W] is in channels_last."""
-    steps, still = max(2, config.num_steps), x.contiguous()
-    plain, last = (Net(config.width, config.blocks, num_steps=steps).to(run.device) for _ in range(2))
-    last.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    works = {
-        "sequence, float32": partial(step, plain, still.expand(steps, -1, -1, -1, -1), y),
-        "stem hoisted": partial(step, plain, still, y),
-        "channels_last": partial(step, last, x, y),
-        "bf16": partial(step, last, x, y, True),
-        "one time step": partial(step, last, x[None], y, True),  # a sequence of one
-    }
-    spent = L8.race(run, f"Training step, {steps} time steps, batch {len(y)}", works)
-    for before, name in pairwise(spent):
-        run.measure(f"gain by {name}", L8.gain(spent[before], spent[name]), "x")
+# %% [markdown]
+# Now both joins, drawn, and in numbers: spikes go through a chain of idle blocks. How many
+# come out at the place and step where they went in, and how much of the gradient comes
+# back?
+#
+# **A catch.** Someone builds a Spiking ResNet with threshold 0.5 and tests it as we tested
+# SEW: idle blocks hand on every spike. So it is the identity, and deep networks should
+# train. Which number would tell otherwise? Find that case in both curves: the spikes are
+# all there, and the gradient is not. A test of the way forward says nothing of the way
+# back.
 
 
-def kept_numbers(net: Net, side: int) -> tuple[int, int]:
-    """Predict how many numbers BPTT keeps of an image of side x side pixels: at each step, and once."""
-    size = net.stem.conv.out_channels * (side // 2) ** 2  # neurons in a layer
-    each, once = size, net.stem.conv.in_channels * side**2 + size  # membranes; image and first convolution
-    for part in net.body:
-        block = isinstance(part, Block)  # two layers, of each: input, convolution and membrane
-        each += 6 * size if block else 2 * size  # else its input, and of the other two half as many
-        size //= 1 if block else 2  # twice the channels, a quarter of the pixels
-    return each, once
+# %%
+CHAIN = 10  # idle blocks in a row
+CASES: dict[str, tuple[str, float, str]] = {  # join and threshold
+    "resnet, threshold 1": ("resnet", 1.0, figures.RED),
+    "resnet, threshold 0.5": ("resnet", 0.5, figures.ORANGE),
+    "sew": ("sew", 1.0, figures.BLUE),
+}
 
 
-def measure_memory(config: Config, run: lesson.Run, x: torch.Tensor, y: torch.Tensor) -> dict[Any, Any]:
-    """Compare the memory of the graph in MB with what the shapes say. Returns: both, by num_steps, batch."""
-    net, rows, kept = Net(config.width, config.blocks).to(run.device), [], {}
-    each, once = kept_numbers(net, x.shape[-1])
-    for net.num_steps, batch in SIZES:
-        measured, vram = L9.graph_bytes(partial(step, net, x[:batch], y[:batch]))
-        kept[net.num_steps, batch] = 4e-6 * batch * (net.num_steps * each + once), measured / 1e6
-        rows.append([f"{net.num_steps}", f"{batch}", *kept[net.num_steps, batch], vram / 1e6])
-    run.table("Memory in MB", ["num_steps", "batch", "shapes say", "graph", "VRAM (of a GPU)"], rows)
-    grown = (kept[4, 64][1] - kept[2, 64][1]) / (2 * 4e-6 * 64 * each)  # by two steps
-    run.proof("memory per step / (4 B numbers) - 1", abs(grown - 1))
-    return kept
+def idle_chain(run: Run, join: str, neuron: Any) -> tuple[Curve, Curve]:
+    """Send spikes through idle blocks. Returns: spikes kept in %, mean gradient, after 0, 1, 2... blocks."""
+    torch.manual_seed(run.seed)
+    spk = random_spikes(run, num_steps=8)
+    kept = [100.0]
+    gradient = [1.0]
+    out = spk
+    for _ in range(CHAIN):
+        out = idle_block(run, join, 0.0, neuron)(out)
+        (grad,) = torch.autograd.grad(out.sum(), spk, retain_graph=True)
+        same = (out > 0) & (spk > 0)
+        kept.append(100 * (same.sum() / spk.sum()).item())
+        gradient.append(grad.mean().item())
+    return kept, gradient
 
 
-def compare_depths(run: lesson.Run, sets: tuple[data.Images, ...]) -> dict[Any, Any]:
-    """Plain and SEW, two depths, two surrogates. Returns: results by surrogate, block, number of layers."""
-    depths, width, count = TRIALS[run.scale]
-    train, test = sets[0].subset(count), sets[1].subset(2000)
-    x, y = training.pixels(train.images[:64].to(run.device)), train.labels[:64].to(run.device)
-    results, rows = {}, []
-    for name, blocks, block in product(SURROGATES, depths, ("plain", "sew")):
-        torch.manual_seed(run.seed)  # each of them with the same batches
-        net = Net(width, blocks, block, surrogate=SURROGATES[name]).to(run.device)
-        step(net, x, y)
-        norms = [layer.conv.weight.grad.norm().item() for layer in net.layers()]  # type: ignore[union-attr]
-        label = f"{name}, {block}, {len(norms)}"
-        training.fit(run, label, net, train.images, train.labels, training.Recipe(epochs=1, batch=32))
-        accuracy = training.evaluate(net, test.images, test.labels)
-        fires = [100 * spk.mean().item() for spk in net.eval().record(x)[1]]  # % of the neurons, at a step
-        results[name, block, len(norms)] = norms, fires, accuracy
-        rows.append([label, norms[0] / norms[-1], accuracy, fires[0], fires[-1]])
+def compare_joins(run: Run) -> None:
+    """Compare adding before and after the neurons, in idle blocks; draw both blocks and the numbers."""
+    widths = (1.9, 1, 1)
+    fig, axes = figures.new("", columns=3, size=(12.5, 3.8), width_ratios=widths)
+    drawing, left, right = axes
+    draw_blocks(drawing)
+    ends: dict[str, float] = {}
+    for name, (join, threshold, colour) in CASES.items():
+        for surrogate, style in {"fast sigmoid": "-", "ATan": "--"}.items():
+            neuron = partial(Leaky, BETA, threshold, surrogate=SURROGATES[surrogate])
+            kept, gradient = idle_chain(run, join, neuron)
+            draw_after_blocks(left, kept, style, colour, name)
+            draw_after_blocks(right, gradient, style, colour, f"{name}, {surrogate}")
+            run.measure(f"{name}, {surrogate}: gradient left", gradient[-1])
+        ends[name] = kept[-1]
+    run.measure("sew: spikes kept", ends["sew"], "%", at_least=100)
+    left.set(ylabel="spikes kept, %", ylim=(-3, 103))
+    right.set(ylabel="gradient, mean", yscale="log")
+    right.legend(fontsize=7)
+    figures.retitle(fig, title_of_joins(ends))
+    run.figure(fig, "joins")
+
+
+def title_of_joins(ends: dict[str, float]) -> str:
+    """Say how many spikes each join hands on through idle blocks, in %."""
+    told = ", ".join(f"{kept:.0f} % ({name})" for name, kept in ends.items())
+    return f"Spikes kept after {CHAIN} idle blocks: {told}"
+
+
+def draw_after_blocks(ax: Axes, values: Curve, style: str, colour: str, label: str) -> None:
+    """Draw a value after 0, 1, 2... blocks."""
+    ax.plot(values, style, color=colour, label=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("idle blocks")
+
+
+WIRE: dict[str, Any] = {"arrowstyle": "->", "lw": 1.4}
+RESNET = ("S", "conv\nnorm", "neurons", "conv\nnorm", "+", "neurons", "O")
+SEW = ("S", "conv\nnorm", "neurons", "conv\nnorm", "neurons", "+", "O")
+
+
+def draw_blocks(ax: Axes) -> None:
+    """Draw a block of each kind, one above the other."""
+    draw_chain(ax, 1.0, "Spiking ResNet: add, then fire", RESNET)
+    draw_chain(ax, 0.0, "SEW: fire, then add", SEW)
+    ax.set(xlim=(-0.4, 6.4), ylim=(-0.4, 1.75))
+    ax.axis("off")
+
+
+def draw_chain(ax: Axes, y: float, name: str, parts: tuple[str, ...]) -> None:
+    """Draw the parts of a block in a row, and the way around from S to the plus."""
+    for place, part in enumerate(parts):
+        colour = figures.ORANGE if part == "neurons" else figures.GREY
+        frame = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": colour, "lw": 1.5}
+        ax.text(place, y, part, ha="center", va="center", fontsize=7.5, bbox=frame)
+    for place in range(len(parts) - 1):
+        ax.annotate("", (place + 0.68, y), (place + 0.32, y), arrowprops=WIRE)
+    plus = parts.index("+")
+    around = WIRE | {"connectionstyle": "arc3,rad=-0.25", "color": figures.BLUE}
+    ax.annotate("", (plus, y + 0.13), (0, y + 0.13), arrowprops=around)
+    ax.text(0, y + 0.55, name, fontsize=8.5)
+
+
+# %% [markdown]
+# ## 4. With and without, trained
+#
+# Now the same comparison in training: two depths, two surrogates, one short training each,
+# always with the same batches. `plain` has no way around, `sew` adds after the neurons, and
+# the deep network also runs as `resnet`. In the figure, above: the gradient of each layer
+# before training. Below: how many neurons fire after it. Where the gradient is gone, does
+# the layer ever change? Two things are at work in plain networks: the gradient, which a
+# wider surrogate (ATan) can save, and the signal itself, which 33 layers of spikes blur.
+# The table tells them apart.
+
+
+# %%
+@dataclass(frozen=True)
+class Trial:
+    """One network of the comparison."""
+
+    norms: Curve
+    """Size of each layer's gradient, before training."""
+    fires: Curve
+    """Share of each layer's neurons that fire at a step, after training, in %."""
+    accuracy: float
+    """On test images, in %."""
+
+    @property
+    def share(self) -> float:
+        """The first layer's gradient over the last one's."""
+        return self.norms[0] / self.norms[-1]
+
+
+Key = tuple[str, str, int]  # surrogate, block, number of layers
+Sets = tuple[Images, Images]  # to train on, to test on
+
+
+def compare_depths(run: Run, sets: Sets) -> dict[Key, Trial]:
+    """Train plain and residual networks of two depths, with two surrogates."""
+    depths = DEPTHS[run.scale]
+    cases = list(product(SURROGATES, depths, ("plain", "sew")))
+    for surrogate in SURROGATES:
+        cases.append((surrogate, depths[-1], "resnet"))
+    train = sets[0].subset(TRIAL_IMAGES[run.scale])
+    test = sets[1].subset(2000)
+    results: dict[Key, Trial] = {}
+    rows = []
+    for surrogate, blocks, block in cases:
+        net = fresh(run, blocks, block, surrogate)
+        layers = len(net.layers())
+        name = f"{surrogate}, {block}, {layers}"
+        trial = try_out(run, name, net, train, test)
+        results[surrogate, block, layers] = trial
+        fires = trial.fires
+        rows.append([name, trial.share, trial.accuracy, fires[0], fires[-1]])
     columns = ["surrogate, block, layers", "gradient 1st/last", "accuracy, %", "fire, 1st", "last, %"]
     run.table("Plain against SEW", columns, rows)
-    (plain, *low), (sew, *high) = rows[2:4]  # the deep ones, with the first surrogate
-    run.measure(f"{plain}: gradient 1st/last", low[0], at_most=1e-6)
-    run.measure(f"{sew}: gradient 1st/last", high[0], at_least=1e-4)
-    run.measure("points by which SEW is better there", high[1] - low[1], at_least={"cpu": 5, "gpu": 5})
+    judge_depths(run, results)
+    draw_depth(run, results)
     return results
 
 
-def train(config: Config, run: lesson.Run, sets: tuple[data.Images, ...]) -> tuple[Net, Any]:
-    """Train the network of the headline. Returns: it, and loss, CPU seconds and accuracy by epoch."""
-    torch.manual_seed(run.seed)
-    net = Net(config.width, config.blocks).to(run.device)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def at_epoch(epoch: int) -> None:
-        net.num_steps = config.num_steps if epoch >= 5 * config.epochs // 6 else 1
-
-    check = partial(training.evaluate, net, sets[1].images[:2000], sets[1].labels[:2000])  # only to watch
-    recipe = training.Recipe(config.epochs, batch=64, rate=5e-3, at_epoch=at_epoch)
-    history = training.fit(run, "net", net, sets[0].images, sets[0].labels, recipe, check)
-    run.keep("net", {"net": net.state_dict(), "width": config.width, "blocks": config.blocks})
-    return net, history
+def try_out(run: Run, name: str, net: Net, train: Images, test: Images) -> Trial:
+    """Measure a network's gradient, train it for one short epoch, and test it."""
+    x = training.pixels(train.images[:64].to(run.device))
+    norms = gradient_norms(net, x, train.labels[:64].to(run.device))
+    recipe = training.Recipe(epochs=1, batch=32)
+    training.fit(run, name, net, train.images, train.labels, recipe)
+    accuracy = training.evaluate(net, test.images, test.labels)
+    _, spikes = net.eval().record(x)
+    fires = [100 * spk.mean().item() for spk in spikes]
+    return Trial(norms, fires, accuracy)
 
 
-@torch.no_grad()
-def judge(config: Config, run: lesson.Run, net: Net, test: data.Images) -> float:
-    """Measure the trained network on the test images. Returns: accuracy in %."""
-    scores, rows, x = {}, [], training.pixels(test.images[:500].to(run.device))
-    for net.num_steps in sorted({1, 2, 4, 8, config.num_steps}):
-        scores[net.num_steps] = training.evaluate(net, test.images, test.labels)
-        spikes = sum(spk.sum().item() for spk in net.record(x)[1]) / len(x)
-        rows.append([f"{net.num_steps}", scores[net.num_steps], spikes])
-    run.table(f"Trained with {config.num_steps} steps", ["num_steps", "accuracy, %", "spikes an image"], rows)
-    accuracy, goals = scores[config.num_steps], {"quick": 20, "cpu": 75, "gpu": 90}
-    run.measure("test accuracy, mean read-out", accuracy, "%", at_least=goals, headline=True)
-    return accuracy
+def judge_depths(run: Run, results: dict[Key, Trial]) -> None:
+    """Measure what a way around changes in the deep networks, with the first surrogate."""
+    surrogate = next(iter(SURROGATES))
+    layers = max(layers for _, _, layers in results)
+    plain = results[surrogate, "plain", layers]
+    sew = results[surrogate, "sew", layers]
+    run.measure(f"{surrogate}, plain, {layers}: gradient 1st/last", plain.share, at_most=1e-6)
+    run.measure(f"{surrogate}, sew, {layers}: gradient 1st/last", sew.share, at_least=1e-4)
+    better = sew.accuracy - plain.accuracy
+    run.measure("points by which SEW is better there", better, at_least={"cpu": 5, "gpu": 5})
+    told = []
+    for block in ("plain", "resnet", "sew"):
+        accuracies = [f"{results[name, block, layers].accuracy:.1f}" for name in SURROGATES]
+        told.append(f"{block} {' and '.join(accuracies)} %")
+    run.say(f"{layers} layers, with {' and '.join(SURROGATES)}: {', '.join(told)}. Chance is 10 %.")
 
 
-# ====================================================================== figures
-
-
-def title_of_depth(results: dict[Any, Any]) -> str:
+def title_of_depth(results: dict[Key, Trial]) -> str:
     """Say for the deep networks how much smaller the first layer's gradient is than the last one's."""
     deep = max(layers for _, _, layers in results)
-    told = [
-        f"{name}, {block} {norms[0] / norms[-1]:.0e}"
-        for (name, block, layers), (norms, _, _) in results.items()
-        if layers == deep
-    ]
+    told = []
+    for (name, block, layers), trial in results.items():
+        if layers == deep:
+            told.append(f"{name}, {block} {trial.share:.0e}")
     return f"Gradient of layer 1 over that of layer {deep}: " + "; ".join(told)
 
 
-def draw_depth(run: lesson.Run, results: dict[Any, Any]) -> None:
+BLOCK_COLOURS = {"plain": figures.ORANGE, "sew": figures.BLUE, "resnet": figures.RED}
+
+
+def draw_depth(run: Run, results: dict[Key, Trial]) -> None:
     """Draw by layer: gradient norm before training, firing rate after it."""
-    fig, axes = figures.new(title_of_depth(results), 2, 2, (10.5, 6.6), sharey="row")
-    for (name, block, layers), (norms, fires, accuracy) in results.items():
-        upper, lower = axes[[*SURROGATES].index(name) :: 2]
-        colour, style = figures.ORANGE if block == "plain" else figures.BLUE, "--" if layers < 10 else "-"
-        numbers, label = range(1, layers + 1), f"{block}, {layers}: {accuracy:.0f} %"
-        upper.plot(numbers, norms, style, color=colour, label=label)
-        lower.plot(numbers, fires, style, color=colour)
+    title = title_of_depth(results)
+    fig, axes = figures.new(title, rows=2, columns=2, size=(10.5, 6.8), sharey="row")
+    names = list(SURROGATES)
+    for (name, block, layers), trial in results.items():
+        upper = axes[names.index(name)]
+        lower = axes[2 + names.index(name)]
+        style = "--" if layers < 10 else "-"
+        colour = BLOCK_COLOURS[block]
+        draw_by_layer(upper, trial.norms, style, colour, f"{block}, {layers}: {trial.accuracy:.0f} %")
+        draw_by_layer(lower, trial.fires, style, colour)
         upper.set(yscale="log", ylabel="norm", title=f"{name}: gradient of the weights, before training")
         lower.set(xlabel="layer", ylabel="neurons that fire at a step, %", title="After training")
         upper.legend(title="layers: test accuracy", fontsize=8)
     run.figure(fig, "depth")
 
 
-def title_of_training(accuracy: float, images: str, kept: dict[Any, Any]) -> str:
-    """Say the accuracy and on which images, and what twice the steps or twice the batch do to memory."""
-    (_, least), (_, steps), (_, batch) = kept[2, 32], kept[4, 32], kept[2, 64]
-    return (
-        f"{accuracy:.1f} % of {images}; memory times {steps / least:.2f} with twice the steps, "
-        f"{batch / least:.2f} with twice the batch"
+# %% [markdown]
+# ## 5. The network of this lesson
+#
+# Now in earnest: SEW blocks, one in each stage, on CIFAR-10. To save time, most epochs show
+# a picture for *one* step, and only the last sixth for `num_steps`. The weights are the
+# same; they only have to get used to neurons that remember. `training.fit` mirrors and
+# shifts the pictures (so that none is seen twice), and `channels_last` and bf16 are speed
+# (*Going deeper*).
+#
+# The table then asks: trained with that many steps, what do more or fewer steps give? Each
+# step more costs as many spikes again. What does it buy?
+
+
+# %%
+def train(config: Config, run: Run, sets: Sets) -> tuple[Net, Any]:
+    """Train the network of the headline. Returns: it, and loss, CPU seconds and accuracy by epoch."""
+    torch.manual_seed(run.seed)
+    net = Net(config.width, config.blocks).to(run.device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    few = sets[1].images[:2000], sets[1].labels[:2000]  # only to watch
+
+    def at_epoch(epoch: int) -> None:
+        net.num_steps = config.num_steps if epoch >= 5 * config.epochs // 6 else 1
+
+    recipe = training.Recipe(config.epochs, batch=64, rate=5e-3, at_epoch=at_epoch)
+    check = partial(training.evaluate, net, *few)
+    history = training.fit(run, "net", net, sets[0].images, sets[0].labels, recipe, check)
+    run.keep("net", {"net": net.state_dict(), "width": config.width, "blocks": config.blocks})
+    return net, history
+
+
+def train_and_judge(config: Config, run: Run, sets: Sets) -> Net:
+    """Train the network, test it, and draw its way."""
+    net, history = train(config, run, sets)
+    minutes = history[-1]["seconds"] / 60
+    run.measure("training", minutes, "CPU min", at_most={"cpu": 20}, speed=True)
+    accuracy = judge(config, run, net, sets[1])
+    draw_training(run, history, accuracy, sets[1].name)
+    return net
+
+
+@torch.no_grad()
+def judge(config: Config, run: Run, net: Net, test: Images) -> float:
+    """Measure the trained network on the test images. Returns: accuracy in %."""
+    scores: dict[int, float] = {}
+    rows = []
+    x = training.pixels(test.images[:500].to(run.device))
+    for num_steps in sorted({1, 2, 4, 8, config.num_steps}):
+        net.num_steps = num_steps
+        scores[num_steps] = training.evaluate(net, test.images, test.labels)
+        _, spikes = net.record(x)
+        fired = sum(spk.sum().item() for spk in spikes)
+        rows.append([f"{num_steps}", scores[num_steps], fired / len(x)])
+    run.table(f"Trained with {config.num_steps} steps", ["num_steps", "accuracy, %", "spikes an image"], rows)
+    net.num_steps = config.num_steps
+    accuracy = scores[config.num_steps]
+    goals = {"quick": 20, "cpu": 75, "gpu": 90}
+    run.measure("test accuracy, mean read-out", accuracy, "%", at_least=goals, headline=True)
+    run.say(
+        f"From 1 step to 8 the accuracy goes from {scores[1]:.1f} to {scores[8]:.1f} %, the spikes of an "
+        f"image from {rows[0][2]:.0f} to {rows[-1][2]:.0f}."
     )
+    return accuracy
 
 
-def draw_training(run: lesson.Run, history: Any, accuracy: float, kept: dict[Any, Any], images: str) -> None:
-    """Draw the accuracy over the training; and the memory, predicted and measured."""
-    title = title_of_training(accuracy, images, kept)
-    fig, axes = figures.new(title, 1, 2, (10, 3.6))
-    axes[0].plot([h["seconds"] / 60 for h in history], [h["check"] for h in history], "o-")
-    axes[0].set(xlabel="minutes of training", ylabel="accuracy, %", title="Test images, after each epoch")
-    for batch, style in {16: "o", 32: "s", 64: "^"}.items():
-        shown = [(steps, *kept[steps, size]) for steps, size in kept if size == batch]
-        steps, said, measured = zip(*shown, strict=True)
-        axes[1].plot(steps, said, "--", color=figures.GREY)
-        axes[1].plot(steps, measured, style, label=f"batch {batch}")
-    axes[1].set(xlabel="num_steps", ylabel="MB", title="Graph: dashed = shapes, marks = measured")
-    axes[1].legend()
+def title_of_training(accuracy: float, images: str, minutes: float) -> str:
+    """Say the accuracy, on which images, and how long it took."""
+    return f"{accuracy:.1f} % of {images} after {minutes:.1f} minutes of training"
+
+
+def draw_training(run: Run, history: Any, accuracy: float, images: str) -> None:
+    """Draw the accuracy over the training."""
+    minutes = [epoch["seconds"] / 60 for epoch in history]
+    checks = [epoch["check"] for epoch in history]
+    title = title_of_training(accuracy, images, minutes[-1])
+    fig, (ax,) = figures.new(title, size=(7, 3.4))
+    ax.plot(minutes, checks, "o-")
+    ax.set(xlabel="CPU minutes of training (on a GPU: minutes)", ylabel="test accuracy after each epoch, %")
     run.figure(fig, "training")
 
 
-# ====================================================================== main
+# %% [markdown]
+# What do the neurons see? Below, two test pictures on their way through the network: how
+# often neurons fire at each place (mean over channels and steps) in the three stages, whose
+# maps get smaller; then the raster of some neurons of the last layer; then the scores. In
+# the first map you still recognise the picture. What is left of it in the last?
 
 
-def main(config: Config, run: lesson.Run) -> None:
+# %%
+LOOKS = 8  # steps for which a picture is shown here
+WIDTHS = (1, 1, 1, 1, 1.6, 1.4)  # of picture, three maps, raster, scores
+
+
+@torch.no_grad()
+def look_inside(run: Run, net: Net, test: Images) -> None:
+    """Draw what the layers fire for two test pictures of different classes."""
+    other = int((test.labels != test.labels[0]).int().argmax())
+    chosen = test.images[[0, other]]
+    steps = net.num_steps
+    net.num_steps = LOOKS
+    scores, spikes = net.eval().record(training.pixels(chosen.to(run.device)))
+    net.num_steps = steps
+    shown = last_of_stages(spikes)
+    labels = [test.classes[label] for label in test.labels[[0, other]]]
+    guesses = [test.classes[guess] for guess in scores.argmax(1)]
+    title = title_of_looks(labels, guesses)
+    fig, axes = figures.new(title, rows=2, columns=6, size=(13, 5), width_ratios=WIDTHS)
+    for row, picture in enumerate(chosen):
+        cells = axes[6 * row : 6 * row + 6]
+        cells[0].imshow(picture.permute(1, 2, 0).cpu())
+        cells[0].set(xticks=[], yticks=[], title=labels[row])
+        for ax, spk in zip(cells[1:4], shown, strict=True):
+            rates = 100 * spk[:, row].mean((0, 1)).cpu()  # [H, W]
+            side = len(rates)
+            ax.imshow(rates, vmin=0)
+            ax.set(xticks=[], yticks=[], title=f"{side} x {side}, up to {rates.max():.0f} %")
+        last = shown[-1][:, row].flatten(1).cpu()  # [T, N]
+        some = last[:, :: len(last.T) // 60][:, :60]  # from all channels
+        figures.raster(cells[4], some, size=12)
+        cells[4].set(title="60 neurons of the last layer", xlabel="time, steps")
+        cells[5].barh(test.classes, scores[row].float().cpu())
+        cells[5].set_xlabel("score")
+    run.figure(fig, "inside")
+
+
+def last_of_stages(spikes: list[Tensor]) -> list[Tensor]:
+    """Give of all layers' spikes [T, B, C, H, W] the last for each size of map."""
+    found = {spk.shape[-1]: spk for spk in spikes}
+    return list(found.values())
+
+
+def title_of_looks(labels: list[str], guesses: list[str]) -> str:
+    """Say what two pictures are, and what the network takes them for."""
+    told = [f"{label}, taken for {guess}" for label, guess in zip(labels, guesses, strict=True)]
+    return "Two pictures on their way: " + "; ".join(told)
+
+
+# %% [markdown]
+# ## 6. Memory: the budget of [T, B, C, H, W]
+#
+# A tensor $[T, B, C, H, W]$ of 4-byte numbers has $4\,T B C H W$ bytes. BPTT must keep
+# three of them for each layer until the way back: the layer's input, the convolution's
+# result (for batch norm), and the membrane (for the slope). With a still picture, the first
+# convolution is kept once, not $T$ times. So
+#
+# $$\text{memory} = 4\,B\,(T\,n_{each} + n_{once}) \text{ bytes,}$$
+#
+# with $n_{each}$ numbers at each step, counted below from the shapes, and $n_{once}$ once.
+# Weights are small beside it. We predict, then measure what autograd keeps (on a GPU also
+# the peak of its memory, VRAM).
+#
+# $T$ and $B$ stand in a product: **twice the steps cost as much as twice the batch**. So if
+# it does not fit, what do you give up?
+#
+# - *Steps.* Fewer steps are coarser: a rate can then only be 0, 1/T, 2/T... The table of
+#   chapter 5 says what that costs.
+# - *Batch.* The gradient is a mean over the batch: a small batch is noisier, and batch norm
+#   sees fewer pictures. But the gradients of several small batches can be added up before
+#   the optimiser's step (*accumulation*): exact, but for batch norm, and only slower.
+# - *The way back.* Truncated BPTT (lesson 09) keeps a window of steps.
+
+
+# %%
+SIZES = ((1, 64), (2, 32), (4, 16), (2, 64), (4, 32), (8, 16), (4, 64))  # num_steps, batch
+GPU_GB = 24  # of memory, for the budget
+Kept = dict[tuple[int, int], tuple[float, float]]  # MB predicted and measured, by num_steps and batch
+
+
+def kept_numbers(net: Net, side: int) -> tuple[int, int]:
+    """Predict how many numbers BPTT keeps of an image of side x side pixels: at each step, and once."""
+    # exercise: the neurons of the stem; then for each part of the body what it adds
+    size = net.stem.conv.out_channels * (side // 2) ** 2  # neurons in a layer
+    each = size  # the stem's membranes
+    once = net.stem.conv.in_channels * side**2 + size  # image and first convolution
+    for part in net.body:
+        if isinstance(part, Block):
+            each += 6 * size  # two layers, of each: input, convolution and membrane
+        else:
+            each += 2 * size  # its input, and of the other two half as many
+            size //= 2  # twice the channels, a quarter of the pixels
+    # end
+    return each, once
+
+
+def measure_memory(config: Config, run: Run, x: Tensor, y: Tensor) -> Kept:
+    """Compare the memory of the graph with what the shapes say."""
+    net = Net(config.width, config.blocks).to(run.device)
+    each, once = kept_numbers(net, x.shape[-1])
+    kept: Kept = {}
+    rows = []
+    for num_steps, batch in SIZES:
+        net.num_steps = num_steps
+        measured, vram = L9.graph_bytes(partial(step, net, x[:batch], y[:batch]))
+        said = 4e-6 * batch * (num_steps * each + once)
+        kept[num_steps, batch] = said, measured / 1e6
+        rows.append([f"{num_steps}", f"{batch}", said, measured / 1e6, vram / 1e6])
+    run.table("Memory in MB", ["num_steps", "batch", "shapes say", "graph", "VRAM (of a GPU)"], rows)
+    grown = kept[4, 64][1] - kept[2, 64][1]  # by two steps
+    run.proof("memory per step / (4 B numbers) - 1", abs(grown / (2 * 4e-6 * 64 * each) - 1))
+    steps = (GPU_GB * 1e9 / (4 * 64) - once) / each
+    run.measure(f"steps that fit into {GPU_GB} GB, batch 64", steps, "steps")
+    run.say(
+        f"A step of one image keeps {4e-6 * each:.2f} MB. {GPU_GB} GB hold a batch of 64 for {steps:.0f} "
+        f"steps, one of 32 for twice as many."
+    )
+    return kept
+
+
+def title_of_memory(kept: Kept) -> str:
+    """Say what twice the steps or twice the batch do to memory."""
+    _, least = kept[2, 32]
+    _, steps = kept[4, 32]
+    _, batch = kept[2, 64]
+    return f"Memory: times {steps / least:.2f} with twice the steps, {batch / least:.2f} with twice the batch"
+
+
+def draw_memory(run: Run, kept: Kept) -> None:
+    """Draw the memory over the steps, predicted and measured."""
+    fig, (ax,) = figures.new(title_of_memory(kept), size=(7, 3.4))
+    for batch, style in {16: "o", 32: "s", 64: "^"}.items():
+        steps = [num_steps for num_steps, size in kept if size == batch]
+        said = [kept[num_steps, batch][0] for num_steps in steps]
+        measured = [kept[num_steps, batch][1] for num_steps in steps]
+        ax.plot(steps, said, "--", color=figures.GREY)
+        ax.plot(steps, measured, style, label=f"batch {batch}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="num_steps", ylabel="graph, MB (dashed: shapes)")
+    ax.legend()
+    run.figure(fig, "memory")
+
+
+# %% [markdown]
+# Steps or batch, then? Here is the trade in one number. All pairs below need nearly the
+# same memory. From the trained network we take the gradients of twelve batches, and the
+# mean cosine between any two of them: 1 means that both say the same, 0 that they have
+# nothing in common, so that a training step is mostly chance.
+
+
+# %%
+PAIRS = ((1, 64), (2, 32), (4, 16), (8, 8))  # num_steps, batch
+BATCHES = 12
+
+
+def steps_or_batch(run: Run, net: Net, train: Images) -> None:
+    """Compare gradients of batches, for pairs of num_steps and batch of equal memory."""
+    trained = deepcopy(net).train()  # batch norm's running means change below
+    rows = []
+    for num_steps, size in PAIRS:
+        trained.num_steps = num_steps
+        gradients = []
+        for begin in range(0, BATCHES * size, size):
+            some = slice(begin, begin + size)
+            x = training.pixels(train.images[some].to(run.device))
+            y = train.labels[some].to(run.device)
+            gradients.append(flat_gradient(trained, x, y))
+        rows.append([f"{num_steps}", f"{size}", agreement(torch.stack(gradients))])
+    run.table("Equal memory: do batches agree?", ["num_steps", "batch", "cosine"], rows)
+    run.say(
+        f"For the same memory, batches of {PAIRS[0][1]} images at {PAIRS[0][0]} step agree to "
+        f"{rows[0][2]:.2f}, of {PAIRS[-1][1]} images at {PAIRS[-1][0]} steps to {rows[-1][2]:.2f}."
+    )
+
+
+def agreement(gradients: Tensor) -> float:
+    """Give the mean cosine between any two of K gradients [K, P]."""
+    unit = gradients / gradients.norm(dim=1, keepdim=True)
+    count = len(unit)
+    cosines = unit @ unit.T  # [K, K], each gradient with itself on the diagonal
+    return ((cosines.sum() - count) / (count * (count - 1))).item()
+
+
+def flat_gradient(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    """Give the gradient of one batch as one long list of numbers."""
+    step(net, x, y)
+    parts = []
+    for parameter in net.parameters():
+        assert parameter.grad is not None
+        parts.append(parameter.grad.flatten().float())
+    return torch.cat(parts)
+
+
+# %% [markdown]
+# ## What to keep
+#
+# - A convolution sees space at one step; the neurons behind it see time at one place. Fold
+#   time into the batch for the first, unfold for the second.
+# - In a deep chain the gradient is a product of slopes and weights, one factor a layer. A
+#   narrow surrogate makes it vanish. `Watch` tells you, and names the layer.
+# - Residual connections give the error a way on which nothing is multiplied, but only if
+#   they join *after* the neurons (SEW). Added before them, the slope is back.
+# - ADD makes numbers above 1; IAND and AND stay binary.
+# - Memory is $4\,B\,T$ times the numbers kept a step. Steps and batch trade one for one;
+#   small batches can be added up.
+#
+# ## Going deeper: faster
+#
+# One measure after the other, as in lesson 08. *Stem hoisted*: a still picture meets the
+# first convolution once. *channels_last* stores the channels of a pixel side by side, as
+# fast convolutions like it. *bfloat16* (bf16) has half the bits of float32, and is fast
+# where a machine multiplies it in hardware. *One time step*: what most epochs of chapter 5
+# do. `torchrun` spreads a training over several GPUs (`snn_course/networks/training.py`).
+
+
+# %%
+def climb(config: Config, run: Run, x: Tensor, y: Tensor) -> None:
+    """Time a training step with one measure after the other; x [B, C, H, W] is in channels_last."""
+    steps = max(2, config.num_steps)
+    still = x.contiguous()
+    plain = Net(config.width, config.blocks, num_steps=steps).to(run.device)
+    last = Net(config.width, config.blocks, num_steps=steps).to(run.device)
+    last.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    works = {
+        "sequence, float32": partial(step, plain, still.expand(steps, -1, -1, -1, -1), y),
+        "stem hoisted": partial(step, plain, still, y),
+        "channels_last": partial(step, last, x, y),
+        "bf16": partial(step, last, x, y, bf16=True),
+        "one time step": partial(step, last, x[None], y, bf16=True),  # a sequence of one
+    }
+    spent = L8.race(run, f"Training step, {steps} time steps, batch {len(y)}", works)
+    for before, name in pairwise(spent):
+        run.measure(f"gain by {name}", L8.gain(spent[before], spent[name]), "x")
+
+
+# %%
+def main(config: Config, run: Run) -> None:
     train_set = data.load("cifar10", "train").subset(config.images)
     test_set = data.load("cifar10", "test").subset(max(1000, config.images // 5))
-    for images in (train_set, test_set):
+    sets = train_set, test_set
+    for images in sets:
         run.uses(images)
-    x, y = training.pixels(train_set.images[:128].to(run.device)), train_set.labels[:128].to(run.device)
+    x = training.pixels(train_set.images[:128].to(run.device))
+    y = train_set.labels[:128].to(run.device)
+    maps_of_spikes(run, test_set)
+    folded_equals_loop(run)
+    vanishing(run, x[:64], y[:64])
+    watch_depth(run, x[:64], y[:64])
     prove_identity(run)
-    climb(config, run, x, y)
+    compare_joins(run)
+    compare_depths(run, sets)
+    net = train_and_judge(config, run, sets)
+    look_inside(run, net, test_set)
     kept = measure_memory(config, run, x, y)
-    draw_depth(run, compare_depths(run, (train_set, test_set)))
-    net, history = train(config, run, (train_set, test_set))
-    run.measure("training", history[-1]["seconds"] / 60, "CPU min", at_most={"cpu": 20}, speed=True)
-    draw_training(run, history, judge(config, run, net, test_set), kept, test_set.name)
+    draw_memory(run, kept)
+    steps_or_batch(run, net, train_set)
+    climb(config, run, x, y)  # going deeper
 
 
 if __name__ == "__main__":

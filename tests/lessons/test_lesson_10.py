@@ -1,5 +1,7 @@
 """Lesson 10: the network computes what it says, its proofs hold, and wrong blocks are caught."""
 
+from functools import partial
+
 from snn_course.runs import lesson
 from snn_course import UsageError, data
 from snn_course.networks import neurons, training
@@ -42,14 +44,16 @@ def step_by_step(net, x):
     cells = {layer: snn.Leaky(beta=L.BETA) for layer in net.layers()}
     mems, outputs = {layer: cell.reset_mem() for layer, cell in cells.items()}, []
 
-    def fire(layer, spk):
-        out, mems[layer] = cells[layer](layer.norm(layer.conv(spk)), mems[layer])
+    def fire(layer, spk, around=0):
+        out, mems[layer] = cells[layer](layer.norm(layer.conv(spk)) + around, mems[layer])
         return out.to(spk.dtype)
 
     for x_t in x.unbind(0):
         spk = fire(net.stem, x_t)
         for part in net.body:
-            if isinstance(part, L.Block):
+            if isinstance(part, L.Block) and part.join == "resnet":
+                spk = fire(part.second, fire(part.first, spk), around=spk)
+            elif isinstance(part, L.Block):
                 spk = L.JOINS[part.join](spk, fire(part.second, fire(part.first, spk)))
             else:
                 spk = fire(part, spk)
@@ -57,7 +61,7 @@ def step_by_step(net, x):
     return torch.stack(outputs).mean(0)
 
 
-@pytest.mark.parametrize("block", L.JOINS)
+@pytest.mark.parametrize("block", [*L.JOINS, "resnet"])
 def test_network_equals_the_step_loop_of_snntorch(block):
     torch.manual_seed(0)
     net = L.Net(4, 2, block, stages=2).double().eval()
@@ -185,16 +189,78 @@ def test_narrow_surrogate_vanishes_in_the_plain_network_alone(batch):
 
 
 def test_comparison_measures_what_it_names(run, sets, monkeypatch):
-    monkeypatch.setitem(L.TRIALS, "quick", ((1, 2), 4, 64))
+    monkeypatch.setitem(L.DEPTHS, "quick", (1, 2))
+    monkeypatch.setitem(L.TRIAL_WIDTH, "quick", 4)
+    monkeypatch.setitem(L.TRIAL_IMAGES, "quick", 64)
     results = L.compare_depths(run, sets)
-    assert [key[1:] for key in results] == 2 * [("plain", 9), ("sew", 9), ("plain", 15), ("sew", 15)]
-    for norms, fires, accuracy in results.values():
-        assert len(norms) == len(fires)
-        assert 0 <= min(fires) <= max(fires) <= 100
-        assert 0 <= accuracy <= 100
+    kinds = 2 * [("plain", 9), ("sew", 9), ("plain", 15), ("sew", 15)] + 2 * [("resnet", 15)]
+    assert [key[1:] for key in results] == kinds
+    for trial in results.values():
+        assert len(trial.norms) == len(trial.fires)
+        assert 0 <= min(trial.fires) <= max(trial.fires) <= 100
+        assert 0 <= trial.accuracy <= 100
     plain, sew = (f"fast sigmoid, {block}, 15: gradient 1st/last" for block in ("plain", "sew"))
     assert measured(run, plain) < 1e-6
     assert measured(run, sew) > 1e-4
+
+
+def test_watch_names_the_layer_of_the_plain_network_alone(run, batch):
+    L.watch_depth(run, *batch)
+    assert measured(run, "watch, plain: warns of the gradient") == 1
+    assert measured(run, "watch, sew: warns of the gradient") == 0
+    plain, sew = (sentence["text"] for sentence in run._sentences)
+    assert "at stem.conv.weight" in plain
+    assert sew.endswith("nothing found")
+
+
+def test_adding_before_the_neurons_loses_what_adding_after_them_keeps(run):
+    for surrogate in L.SURROGATES.values():
+        ends = {}
+        for name, (join, threshold, _) in L.CASES.items():
+            neuron = partial(L.Leaky, L.BETA, threshold, surrogate=surrogate)
+            kept, gradient = L.idle_chain(run, join, neuron)
+            assert len(kept) == len(gradient) == L.CHAIN + 1
+            ends[name] = kept[-1], gradient[-1]
+        assert ends["sew"] == (100, 1)
+        assert ends["resnet, threshold 1"][0] == 0
+        assert ends["resnet, threshold 0.5"][0] == 100  # the identity forward, and yet
+        assert ends["resnet, threshold 0.5"][1] < 1e-3
+
+
+def test_folding_that_mixes_time_and_batch_is_caught(run, monkeypatch):
+    right = L.Layer.currents
+    monkeypatch.setattr(L.Layer, "currents", lambda layer, x, n=1: right(layer, x, n).flip(0))
+    with pytest.raises(lesson.ProofMissed):
+        L.folded_equals_loop(run)
+
+
+def test_layers_are_ticked_in_whole_numbers_from_1():
+    fig, (ax,) = L.figures.new("")
+    L.draw_by_layer(ax, [1.0, 2.0], "-", "black")
+    L.draw_by_layer(ax, [1.0, 2.0, 3.0], "-", "black")
+    fig.canvas.draw()
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert ticks == [1, 2, 3]
+
+
+def test_agreement_is_the_mean_cosine():
+    assert L.agreement(torch.tensor([[1.0, 0.0], [2.0, 0.0]])) == pytest.approx(1)
+    assert L.agreement(torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.0, -1.0]])) == pytest.approx(-1 / 3)
+
+
+def test_pictures_are_drawn_and_the_steps_are_put_back(run, config, sets):
+    net = L.Net(4)
+    L.maps_of_spikes(run, sets[1])
+    L.look_inside(run, net, sets[1])
+    L.steps_or_batch(run, net, sets[0])
+    assert net.num_steps == 2
+    assert {"maps.png", "inside.png"} <= set(run._figures)
+
+
+def test_last_of_stages_takes_the_last_map_of_each_size():
+    spikes = [torch.full((1, 1, 1, side, side), float(number)) for number, side in enumerate((8, 8, 4, 4))]
+    assert [spk.max().item() for spk in L.last_of_stages(spikes)] == [1, 3]
 
 
 # ---------------------------------------------------------------------- training
@@ -226,11 +292,14 @@ def test_settings_are_checked():
 
 
 def test_titles_say_what_was_measured():
-    results = {("narrow", "plain", 5): ([5.0, 1.0], [], 0), ("narrow", "plain", 17): ([2.0, 1.0], [], 0)}
+    results = {
+        ("narrow", "plain", 5): L.Trial([5.0, 1.0], [], 0),
+        ("narrow", "plain", 17): L.Trial([2.0, 1.0], [], 0),
+    }
     assert L.title_of_depth(results) == "Gradient of layer 1 over that of layer 17: narrow, plain 2e+00"
     kept = {(2, 32): (0, 10.0), (4, 32): (0, 15.0), (2, 64): (0, 20.0)}
-    title = L.title_of_training(31.0, "digits for CIFAR-10", kept)
-    assert (
-        title
-        == "31.0 % of digits for CIFAR-10; memory times 1.50 with twice the steps, 2.00 with twice the batch"
-    )
+    assert L.title_of_memory(kept) == "Memory: times 1.50 with twice the steps, 2.00 with twice the batch"
+    title = L.title_of_training(31.0, "digits for CIFAR-10", 2.0)
+    assert title == "31.0 % of digits for CIFAR-10 after 2.0 minutes of training"
+    assert L.title_of_joins({"resnet": 70.0, "sew": 60.0}).endswith("idle blocks: 70 % (resnet), 60 % (sew)")
+    assert L.title_of_looks(["cat"], ["dog"]).endswith(": cat, taken for dog")
