@@ -46,7 +46,7 @@ TIMETABLE = {
     "15_stdp_online_learning": Entry(26, 480),
     "16_ann_to_snn": Entry(21, 1740),
     "17_energy_and_export": Entry(8, 240),
-    "18_spiking_transformers": Entry(20, 1260, "beside"),  # attention over more and more tokens
+    "18_spiking_transformers": Entry(30, 1440, "beside"),  # attention over more and more tokens
     "19_akida_deployment": Entry(14, 600, "beside"),  # one frame on the chip or its simulator
     "20_spiking_mamba_ssm": Entry(26, 1620, "beside"),  # one more token
     "capstone_pong": Entry(18, 300, "alone"),  # one decision
