@@ -53,7 +53,17 @@ def journal_file() -> Path:
     return _from_environment("SNN_JOURNAL", "journal.md")
 
 
-PLACES = {"SNN_DATA": data_dir, "SNN_RESULTS": results_dir, "SNN_JOURNAL": journal_file}
+def workspace_dir() -> Path:
+    """Folder of the learner's own scripts: ``SNN_WORKSPACE``, else ``workspace/`` in the course's folder."""
+    return _from_environment("SNN_WORKSPACE", "workspace")
+
+
+PLACES = {
+    "SNN_DATA": data_dir,
+    "SNN_RESULTS": results_dir,
+    "SNN_JOURNAL": journal_file,
+    "SNN_WORKSPACE": workspace_dir,
+}
 """The variables that move the learner's files, each with what it moves."""
 
 

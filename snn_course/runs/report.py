@@ -139,7 +139,7 @@ def readme_table(results: Path) -> str:
     for script in scripts.find(ROOT):
         if script.is_environment_test:
             continue
-        link = f"[{script.stem}]({quote(script.path.relative_to(ROOT).as_posix())})"
+        link = f"[{script.stem}]({quote(script.front.relative_to(ROOT).as_posix())})"
         mine = [result for result in found if _stem(result) == script.stem]
         for result in mine:
             lines.append(_markdown_row([link, script.card()["question"], *_measured(result)]))

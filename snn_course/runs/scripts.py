@@ -14,6 +14,8 @@ from pathlib import Path
 from snn_course import UsageError, one_line
 
 ENVIRONMENT_TEST = "00_environment_test"
+SOLUTIONS = "solutions"
+"""Folder of worked answers to what a learner does alone; the brief has the same name, one folder up."""
 CAPSTONES = ("capstone_pong", "capstone_gameworld")
 """In this order; one that is not named here comes after them."""
 MILESTONE_AFTER = {"milestone_a": 9}
@@ -51,6 +53,12 @@ class Script:
         return self.stem if self.number is None else f"{self.number:02d}"
 
     @property
+    def front(self) -> Path:
+        """What a reader opens first: the brief of what a learner does alone, else the script itself."""
+        brief = self.path.parent.parent / self.path.name
+        return brief if self.path.parent.name == SOLUTIONS and brief.is_file() else self.path
+
+    @property
     def is_environment_test(self) -> bool:
         """The environment test measures the machine; it has no scale and no metrics.json."""
         return self.stem == ENVIRONMENT_TEST
@@ -58,17 +66,21 @@ class Script:
     def card(self) -> dict[str, str]:
         """Title and question from the docstring, without running the script."""
         try:
-            return card_of(self.path)
+            return card_of(self.front)
         except (SyntaxError, ValueError):  # a learner in the middle of an edit
             return {"title": self.stem, "question": "(this script has a syntax error)"}
 
 
 def find(root: Path) -> list[Script]:
-    """Find all scripts under the course's folder, in the order in which they are taken."""
+    """Find all scripts under the course's folder, in the order in which they are taken.
+
+    Of a milestone it is the worked answer, where there is one: the brief at the top measures nothing.
+    """
+    milestones = [*root.glob("milestone_*.py"), *root.glob(f"{SOLUTIONS}/milestone_*.py")]
     paths = [
         *root.glob(f"{ENVIRONMENT_TEST}.py"),
         *root.glob("lessons/[0-9][0-9]_*.py"),
-        *root.glob("milestone_*.py"),
+        *{path.name: path for path in milestones}.values(),
         *root.glob("capstone_*.py"),
     ]
     return sorted(map(Script, paths), key=_place)

@@ -17,7 +17,12 @@ import torch
 from torch import nn
 
 NAN = float("nan")
-SOURCES = [*ROOT.glob("*.py"), *(ROOT / "lessons").glob("*.py"), *(ROOT / "snn_course").rglob("*.py")]
+SOURCES = [
+    *ROOT.glob("*.py"),
+    *(ROOT / "lessons").glob("*.py"),
+    *(ROOT / "solutions").glob("*.py"),
+    *(ROOT / "snn_course").rglob("*.py"),
+]
 
 
 def calls(file: Path) -> Iterator[str]:

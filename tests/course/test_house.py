@@ -11,7 +11,7 @@ from snn_course import ROOT
 import pytest
 
 HELPER = sorted((ROOT / "snn_course").rglob("*.py"))
-SCRIPTS = sorted([*ROOT.glob("*.py"), *(ROOT / "lessons").glob("*.py")])
+SCRIPTS = sorted([*ROOT.glob("*.py"), *(ROOT / "lessons").glob("*.py"), *(ROOT / "solutions").glob("m*.py")])
 NAMES = {script.stem for script in SCRIPTS}
 
 
@@ -42,7 +42,7 @@ def test_the_helper_knows_no_lesson(file) -> None:
     assert not imported(tree) & (NAMES | {"lessons", "tests"})
 
 
-@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_scripts_meet_through_load_alone(file) -> None:
     assert not imported(ast.parse(file.read_text(encoding="utf-8"))) & (NAMES | {"lessons", "tests"})
 

@@ -9,7 +9,14 @@ import pytest
 
 DRAWING = [
     path
-    for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("lessons/*.py"), *ROOT.glob("snn_course/**/*.py")])
+    for path in sorted(
+        [
+            *ROOT.glob("*.py"),
+            *ROOT.glob("lessons/*.py"),
+            *ROOT.glob("solutions/*.py"),
+            *ROOT.glob("snn_course/**/*.py"),
+        ]
+    )
     if "figures.new(" in path.read_text(encoding="utf-8")
 ]
 

@@ -1,0 +1,1 @@
+"""Worked answers to the projects that a learner does alone: the folder where nobody looks first."""
