@@ -78,6 +78,71 @@ def test_catches_meet_their_goals(run):
     assert all(measure.judged(True)["met"] for measure in run._measures.values())
 
 
+# ---------------------------------------------------------------------- the objects
+
+
+def test_what_is_left_of_an_input_is_beta_to_the_k(run):
+    L.forgetting(run)
+
+
+def test_a_neuron_that_forgets_otherwise_is_caught(run, monkeypatch):
+    other = L.snn.Leaky
+    monkeypatch.setattr(L.snn, "Leaky", lambda beta: other(beta=beta - 1e-4))
+    with pytest.raises(lesson.ProofMissed):
+        L.forgetting(run)
+
+
+def test_ring_keeps_one_spike_going(run):
+    circle = L.run_ring(1.5)
+    assert circle[2:].sum(1).eq(1).all()  # one spike at each step from the input on
+    assert torch.equal(circle[2:5], torch.eye(3))
+    assert L.run_ring(0.0).sum() == 1
+    L.ring(run)
+    assert run._measures["ring: spikes after one input"].judged(True)["met"]
+
+
+@pytest.mark.parametrize("kind", L.PLAIN)
+def test_idiomatic_network_is_the_fused_one(kind):
+    torch.manual_seed(0)
+    plain, fused = L.PLAIN[kind](5, 12), L.Net(kind, [5, 12, 10], 9, 9)
+    plain.fc1, plain.fc2 = fused.fc[0], fused.out
+    own = fused.hidden[0]
+    if kind == "RLeaky":
+        plain.lif1.recurrent = own.recurrent
+    else:
+        for name, weights in own.lstm.named_parameters():
+            setattr(plain.lstm1.lstm_cell, name.removesuffix("_l0"), weights)
+    x = 3 * torch.rand(9, 4, 5)
+    torch.testing.assert_close(plain(x), fused(x), atol=1e-4, rtol=1e-4)
+    assert fused.spikes(x).sum() > 0
+
+
+@pytest.mark.parametrize("kind", L.PLAIN)
+def test_plain_loop_learns(run, kind):
+    torch.manual_seed(0)
+    x = torch.zeros(512, 1, 28, 28, dtype=torch.uint8)
+    y = torch.randint(2, (512,))
+    x[y == 1, :, 5:9] = 255
+    net = L.PLAIN[kind](28, 32)
+    losses = L.train_plainly(run, net, (x, y), 28)
+    assert len(losses) == 16
+    assert L.right_answers(net, (x, y), 28) > 95
+
+
+def test_alif_answers_less_after_a_strong_input(run):
+    L.one_alif(run)
+    _, (ax,) = L.figures.new("")
+    assert L.draw_alif(ax, 0.6, "") < L.draw_alif(ax, 0.0, "")
+
+
+def test_tamed_gradients_are_short_and_finite():
+    grad = torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(L.tame(grad), grad / 5)
+    assert torch.equal(L.tame(grad / 10), grad / 10)
+    assert L.tame(torch.tensor([float("inf"), 1.0])).abs().max() < 1e-30
+    assert L.tame(torch.tensor([float("nan"), 0.5])).tolist() == [0.0, 0.5]
+
+
 # ---------------------------------------------------------------------- gradients
 
 
@@ -167,6 +232,36 @@ def test_settings_are_checked():
         L.Config(delays=(0, 5))
     with pytest.raises(UsageError, match="hidden"):
         L.Config(hidden=2)
+
+
+def test_depth_starts_from_the_one_layer_of_before(run, config, monkeypatch):
+    asked = []
+
+    def once(run, kind, delay, sets, depth):
+        asked.append((delay, depth))
+        return 100.0 if delay == 5 else 20.0 * depth
+
+    monkeypatch.setattr(L, "recall_once", once)
+    L.recall_by_depth(config, run, [100.0, 20.0])
+    assert asked == [(5, 2), (5, 3), (10, 2), (10, 3)]
+    ends = [run._measures[f"horizon by depth, RLeaky x {depth}"].values[0] for depth in (1, 2, 3)]
+    assert 5 < ends[0] < ends[1] < ends[2] == 10
+
+
+def test_price_of_recurrence():
+    row = L.priced("a", {"check": 50.0, "seconds": 2.0}, 7, 1000, 3000)
+    assert row[:5] == ["a", 50.0, 7, 1, 3]
+    assert row[5:] == [pytest.approx((900 + 13_800) / 1000), 2.0]
+
+
+def test_pixels_are_drawn_as_measured(run, monkeypatch):
+    curves = {kind: [20.0, 30.0] for kind in L.KINDS} | {"ALIF": [40.0, 50.0]}
+    assert L.title_of_pixels(curves, 64) == "784 pixels, 64 images: highest ALIF, 50 %; Leaky 30 %"
+    drawn = []
+    monkeypatch.setattr(L.figures.Axes, "plot", lambda ax, *args, **options: drawn.append(args))
+    monkeypatch.setattr(L.figures, "legend_outside", lambda ax: None)
+    L.draw_pixels(run, curves, 64)
+    assert [list(passes) for passes, *_ in drawn] == [[1, 2]] * 7  # no point before the first pass
 
 
 def test_titles_say_what_was_measured():
