@@ -7,6 +7,10 @@
     python course.py test -m "not lesson"       the tests; options go to pytest
     python course.py env                        what works on this machine
     python course.py list                       the scripts, their questions and their last results
+    python course.py start 07                   a file in workspace/, for you to write what it teaches
+    python course.py check 07                   what holds in it, and what not yet; --watch: after each save
+    python course.py hint 07                    a question, the place, the idea: one more each time
+    python course.py next                       what is next, and why
     python course.py report                     results/index.html from what was measured
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
@@ -110,6 +114,64 @@ def report(arguments: list[str]) -> int:
     return in_environment("-m", "snn_course.runs.report", *arguments, folder=ROOT)
 
 
+def start(arguments: list[str]) -> int:
+    """Write the learner's own file of a lesson; what is there is never overwritten."""
+    from snn_course.runs import scripts
+
+    parser = Parser("start")
+    parser.add_argument("name", help="a number, a name, or the beginning of one")
+    parser.add_argument("--again", action="store_true", help="begin anew, and keep the old file")
+    options = parser.parse_args(arguments)
+    (script,) = scripts.pick([options.name], scripts.find(ROOT))
+    from snn_course.teaching import workspace
+
+    print("\n".join(workspace.start(script, options.again, called())))
+    return 0
+
+
+def check(arguments: list[str]) -> int:
+    """Check the learner's own file of a lesson, once or after each save."""
+    from snn_course.runs import scripts
+
+    parser = Parser("check")
+    parser.add_argument("name", help="a number, a name, or the beginning of one")
+    parser.add_argument("--watch", action="store_true", help="check again at each save, until Ctrl-C")
+    parser.add_argument("--seconds", type=count, default=60, help="of work after which the file is stopped")
+    options = parser.parse_args(arguments)
+    (script,) = scripts.pick([options.name], scripts.find(ROOT))
+    hand_over(["check", *arguments])
+    from snn_course.teaching import check as checks
+
+    return checks.run(script, options.watch, options.seconds, called())
+
+
+def hint(arguments: list[str]) -> int:
+    """Tell the next hint on a task of a lesson."""
+    from snn_course.runs import scripts
+
+    parser = Parser("hint")
+    parser.add_argument("name", help="a number, a name, or the beginning of one")
+    parser.add_argument("task", nargs="?", default="", help="the number of a task; else the one that is open")
+    options = parser.parse_args(arguments)
+    (script,) = scripts.pick([options.name], scripts.find(ROOT))
+    hand_over(["hint", *arguments])
+    from snn_course.teaching import hints
+
+    print("\n".join(hints.following(script, options.task, called())))
+    return 0
+
+
+def show_next(arguments: list[str]) -> int:
+    """Say what is next, and why."""
+    from snn_course.runs import scripts
+
+    Parser("next").parse_args(arguments)
+    from snn_course.teaching import way
+
+    print("\n".join(way.lines(scripts.find(ROOT), called())))
+    return 0
+
+
 def show_list(arguments: list[str]) -> int:
     """Print each script with its question and its last headline result. Nothing is imported or run."""
     from snn_course.runs import scripts
@@ -129,7 +191,17 @@ def show_standing() -> int:
     return 0
 
 
-COMMANDS = {"run": run, "test": test, "env": env, "list": show_list, "report": report}
+COMMANDS = {
+    "run": run,
+    "start": start,
+    "check": check,
+    "hint": hint,
+    "next": show_next,
+    "list": show_list,
+    "report": report,
+    "env": env,
+    "test": test,
+}
 
 
 def command_named(name: str) -> Callable[[list[str]], int]:

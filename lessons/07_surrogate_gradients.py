@@ -377,11 +377,13 @@ def lif(cur: Tensor, spike: Function, detach: bool = True) -> Tensor:
     mem = torch.zeros_like(cur[0])
     reset = torch.zeros_like(cur[0])
     spk_rec = []
+    # exercise: LIF over time with threshold 1; with detach, the gradient does not pass through the reset
     for cur_t in cur.unbind(0):  # time is axis 0; under autograd never cur[t]
         mem = BETA * mem + cur_t - reset
         spk = spike(mem - 1.0)
         reset = spk.detach() if detach else spk
         spk_rec.append(spk)
+    # end
     return torch.stack(spk_rec)
 
 
@@ -407,12 +409,14 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> t
     losses = []
     for _ in range(config.epochs):
         for rows in torch.randperm(len(labels)).split(BATCH):
+            # exercise: one step of training; the score of a class is its spike count
             spk_rec = forward(net, images[rows], spike, config.num_steps, detach)
             counts = spk_rec.sum(0)  # [B, 10]
             loss = nn.functional.cross_entropy(counts, labels[rows])
             optimizer.zero_grad()
             lesson.finite(loss, net).backward()
             optimizer.step()
+            # end
             decay.step()
             losses.append(loss.item())
     with torch.no_grad():

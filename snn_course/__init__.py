@@ -53,8 +53,13 @@ def journal_file() -> Path:
     return _from_environment("SNN_JOURNAL", "journal.md")
 
 
+def progress_file() -> Path:
+    """What the learner has done: ``SNN_PROGRESS``, else ``progress.json`` in the course's folder."""
+    return _from_environment("SNN_PROGRESS", "progress.json")
+
+
 def workspace_dir() -> Path:
-    """Folder of the learner's own scripts: ``SNN_WORKSPACE``, else ``workspace/`` in the course's folder."""
+    """The learner's own solutions: ``SNN_WORKSPACE``, else ``workspace/`` in the course's folder."""
     return _from_environment("SNN_WORKSPACE", "workspace")
 
 
@@ -62,6 +67,7 @@ PLACES = {
     "SNN_DATA": data_dir,
     "SNN_RESULTS": results_dir,
     "SNN_JOURNAL": journal_file,
+    "SNN_PROGRESS": progress_file,
     "SNN_WORKSPACE": workspace_dir,
 }
 """The variables that move the learner's files, each with what it moves."""

@@ -49,7 +49,7 @@ def now(scripts: Sequence[Script]) -> Standing:
                 standing.unwritten.append(script)
         if any(results_dir().glob(f"{script.stem}/*/unfinished/*/*")):
             standing.cut_off.append(script)
-    open_ones = [script for script in scripts if not _begun(script, standing)]
+    open_ones = [script for script in scripts if not has_run(script, standing)]
     candidates = [*standing.cut_off, *open_ones, *standing.at_quick_scale]
     if open_ones and open_ones[0].is_environment_test:
         candidates = open_ones
@@ -57,7 +57,8 @@ def now(scripts: Sequence[Script]) -> Standing:
     return standing
 
 
-def _begun(script: Script, standing: Standing) -> bool:
+def has_run(script: Script, standing: Standing) -> bool:
+    """Say whether a script was measured; of the environment test, whether it has looked at the machine."""
     if script.is_environment_test:
         return any(results_dir().glob(f"{script.stem}/environment.json"))
     return script in standing.measured

@@ -1,0 +1,165 @@
+"""Instruments that watch a training from inside: what goes into the loss, the optimiser, the first layer.
+
+``install`` puts them into PyTorch, snnTorch and the course's neurons, once, in the check's own process; a
+``with watching() as facts`` then notes what happens. The same is noted for the lesson's own solution, so
+that only a difference counts.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+from snn_course.networks import neurons
+
+import torch
+from snntorch import SpikingNeuron
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+MANY_NODES = 20_000
+"""Nodes of a graph that are looked at."""
+
+
+@dataclass
+class Facts:
+    """What was seen."""
+
+    losses: int = 0
+    """Calls of a cross-entropy."""
+    probabilities: int = 0
+    """Those of them whose input rows are probabilities already."""
+    loss_shapes: set[tuple[int, ...]] = field(default_factory=set)
+    classes: set[int] = field(default_factory=set)
+    """Labels that the losses were given."""
+    rate: float = 0.0
+    """The highest learning rate."""
+    largest_input: float = 0.0
+    """Largest number that a layer was given as data, not by another layer."""
+    steps: int = 0
+    """Steps of an optimiser."""
+    deaf: int = 0
+    """Those of them on which the first parameter had no gradient, or only zeros."""
+    layers: int = 0
+    """Calls of a neuron layer."""
+    spikes: float = 0.0
+    single_steps: int = 0
+    """Parts of a graph that take one step out of a tensor, as x[t] does: each costs a tensor of zeros."""
+
+
+_current: Facts | None = None
+
+
+@contextmanager
+def watching() -> Iterator[Facts]:
+    """Note what happens until the end of the ``with``."""
+    global _current  # noqa: PLW0603
+    before, _current = _current, Facts()
+    try:
+        yield _current
+    finally:
+        _current = before
+
+
+def install() -> None:
+    """Put the instruments in, before a lesson or a learner's file imports what they watch."""
+    functions = nn.functional
+    functions.cross_entropy = _told(functions.cross_entropy, _loss)
+    functions.linear = _told(functions.linear, _layer)
+    functions.conv2d = _told(functions.conv2d, _layer)
+    neurons.leaky = _told_after(neurons.leaky)
+    torch.Tensor.backward = _told(torch.Tensor.backward, _graph)  # type: ignore[method-assign]
+    torch.autograd.grad = _told(torch.autograd.grad, _graphs)
+    register_optimizer_step_pre_hook(_step)
+    register_module_forward_hook(_neuron)
+
+
+def _told(function: Callable[..., Any], note: Callable[..., None]) -> Callable[..., Any]:
+    """Give a function that notes its arguments first."""
+
+    @wraps(function)
+    def watched(*arguments: Any, **named: Any) -> Any:
+        if _current is not None:
+            with torch.no_grad():
+                note(_current, *arguments, **named)
+        return function(*arguments, **named)
+
+    return watched
+
+
+def _told_after(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function that notes the spikes that it returns first."""
+
+    @wraps(function)
+    def watched(*arguments: Any, **named: Any) -> Any:
+        results = function(*arguments, **named)
+        if _current is not None:
+            _spikes(_current, results[0])
+        return results
+
+    return watched
+
+
+def _loss(facts: Facts, scores: Any = None, target: Any = None, *_: Any, **named: Any) -> None:
+    scores = named.get("input", scores)
+    target = named.get("target", target)
+    facts.losses += 1
+    if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
+        return
+    facts.loss_shapes.add(tuple(scores.shape))
+    if scores.ndim > 1 and scores.numel():
+        sums = scores.double().sum(1)
+        whole = torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
+        facts.probabilities += bool(whole and (scores >= 0).all())
+    if not target.is_floating_point():
+        facts.classes |= set(target.flatten().tolist())
+
+
+def _layer(facts: Facts, values: Any = None, *_: Any, **named: Any) -> None:
+    values = named.get("input", values)
+    if isinstance(values, Tensor) and values.grad_fn is None and values.numel():
+        facts.largest_input = max(facts.largest_input, float(values.abs().max()))
+
+
+def _step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    if _current is None:
+        return
+    _current.steps += 1
+    groups = optimizer.param_groups
+    _current.rate = max(_current.rate, *(float(group["lr"]) for group in groups))
+    gradient = groups[0]["params"][0].grad
+    _current.deaf += bool(gradient is None or not gradient.any())
+
+
+def _neuron(module: nn.Module, _: Any, output: Any) -> None:
+    if _current is not None and isinstance(module, SpikingNeuron):
+        _spikes(_current, output[0] if isinstance(output, tuple) else output)
+
+
+def _spikes(facts: Facts, spk: Any) -> None:
+    if isinstance(spk, Tensor):
+        facts.layers += 1
+        facts.spikes += float(spk.detach().sum())
+
+
+def _graphs(facts: Facts, outputs: Any = None, *_: Any, **named: Any) -> None:
+    outputs = named.get("outputs", outputs)
+    for output in [outputs] if isinstance(outputs, Tensor) else outputs or []:
+        _graph(facts, output)
+
+
+def _graph(facts: Facts, loss: Tensor, *_: Any, **__: Any) -> None:
+    """Walk through the graph behind a loss, once for each node."""
+    waiting: list[Any] = [loss.grad_fn]
+    seen: set[Any] = {None}
+    count = 0
+    while waiting and len(seen) < MANY_NODES:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        count += type(node).__name__ == "SelectBackward0"
+        waiting += [following for following, _ in node.next_functions]
+    facts.single_steps = max(facts.single_steps, count)

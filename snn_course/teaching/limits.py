@@ -1,0 +1,165 @@
+"""What a learner's file may do while it is checked, and for how long. For the check's own process alone.
+
+An audit hook of Python hears of each file, process and connection before it is opened, and says no to what
+leaves the check's folder. It guards against accidents, on each system the same; it is no wall against malice.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROCESSES = {
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.startfile",
+    "os.system",
+    "pty.spawn",
+    "subprocess.Popen",
+}
+CONNECTIONS = {"socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
+CHANGES = {
+    "os.chmod": 1,
+    "os.chown": 1,
+    "os.link": 2,
+    "os.mkdir": 1,
+    "os.remove": 1,
+    "os.rename": 2,
+    "os.rmdir": 1,
+    "os.symlink": 2,
+    "os.truncate": 1,
+    "shutil.rmtree": 1,
+}
+"""Events that change files, and how many of their arguments are paths."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+WORK = 0.5
+"""Seconds of work that show that a file does not only wait."""
+IDLE = 15.0
+"""Seconds after which it should have done as much, on however busy a machine."""
+
+
+class Forbidden(PermissionError):
+    """Something that a file must not do while it is checked."""
+
+
+class Fence:
+    """Says no to what leaves some folders, and remembers what was tried first."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = [os.path.realpath(folder) for folder in folders]
+        self.tried = ""
+
+    def install(self) -> None:
+        """Begin. It cannot be taken away again."""
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if flags & _WRITES:
+                self._outside(path, -1, "write")
+        elif event in CHANGES:
+            folder = next((one for one in arguments[CHANGES[event] :] if isinstance(one, int)), -1)
+            for path in arguments[: CHANGES[event]]:
+                self._outside(path, -1 if event == "os.chmod" else folder, event.split(".")[1])
+        elif event in PROCESSES:
+            self._refuse("start another process")
+        elif event in CONNECTIONS:
+            self._refuse("use the network")
+        elif event == "os.killpg" or (event == "os.kill" and arguments[0] != os.getpid()):
+            self._refuse("end another process")
+
+    def _outside(self, path: Any, folder: int, what: str) -> None:
+        """Refuse a path outside; a number stands for a file that is open already."""
+        if isinstance(path, int) or path is None:
+            return
+        name = os.fsdecode(path)
+        if folder >= 0:
+            name = str(Path(_folder_behind(folder), name))
+        whole = os.path.realpath(name)
+        inside = any(whole == home or whole.startswith(home + os.sep) for home in self.folders)
+        if not inside and whole != os.devnull and "__pycache__" not in Path(whole).parts:
+            self._refuse(f"{what} {whole}")
+
+    def _refuse(self, what: str) -> None:
+        self.tried = self.tried or what
+        raise Forbidden(f"a file that is checked may not {what}")
+
+
+def _folder_behind(handle: int) -> str:
+    """Name an open folder, where the system tells; elsewhere a place that is never inside."""
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115
+    except OSError:
+        return os.sep
+
+
+# ---------------------------------------------------------------------- time and memory
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a check may take."""
+
+    seconds: float = 60.0
+    """Of work; and of waiting, for a file that does nothing."""
+    megabytes: float = 3000.0
+
+    @property
+    def at_most(self) -> float:
+        """Seconds by the clock, on however busy a machine."""
+        return 8 * self.seconds
+
+
+def watch(limits: Limits, own_file: str, stop: Callable[[str], None]) -> None:
+    """Let a thread look at time and memory; over a limit it tells ``stop`` why and where, and ends all.
+
+    It also ends when the process is gone that has started this one.
+    """
+    main = threading.main_thread().ident
+    parent = os.getppid()
+    thread = threading.Thread(target=_watch, args=(limits, own_file, stop, main, parent), daemon=True)
+    thread.start()
+
+
+def _watch(limits: Limits, own_file: str, stop: Callable[[str], None], main: int, parent: int) -> None:
+    import psutil
+
+    process = psutil.Process()
+    began = last_work = time.monotonic()
+    worked = 0.0
+    while True:
+        time.sleep(0.1)
+        now = time.monotonic()
+        cpu = time.process_time()
+        if cpu - worked > WORK:
+            worked, last_work = cpu, now
+        reason = ""
+        if cpu > limits.seconds or now - began > limits.at_most:
+            reason = f"after {limits.seconds:.0f} s of work it is not through"
+        elif now - began > limits.seconds and now - last_work > IDLE:
+            reason = f"after {limits.seconds:.0f} s it only waits"
+        elif process.memory_info().rss > limits.megabytes * 1e6:
+            reason = f"it takes more than {limits.megabytes / 1000:.0f} GB of memory"
+        if reason:
+            line = line_in(own_file, sys._current_frames().get(main))
+            stop(reason + (f": it is in line {line}" if line else ""))
+            os._exit(3)
+        if os.getppid() != parent:
+            os._exit(4)
+
+
+def line_in(own_file: str, frame: Any) -> int | None:
+    """Give the line of the learner's file in which a call is, however deep below it."""
+    while frame is not None:
+        if frame.f_code.co_filename == own_file:
+            return int(frame.f_lineno)
+        frame = frame.f_back
+    return None
