@@ -53,7 +53,17 @@ def journal_file() -> Path:
     return _from_environment("SNN_JOURNAL", "journal.md")
 
 
-PLACES = {"SNN_DATA": data_dir, "SNN_RESULTS": results_dir, "SNN_JOURNAL": journal_file}
+def progress_file() -> Path:
+    """What the learner has done: ``SNN_PROGRESS``, else ``progress.json`` in the course's folder."""
+    return _from_environment("SNN_PROGRESS", "progress.json")
+
+
+PLACES = {
+    "SNN_DATA": data_dir,
+    "SNN_RESULTS": results_dir,
+    "SNN_JOURNAL": journal_file,
+    "SNN_PROGRESS": progress_file,
+}
 """The variables that move the learner's files, each with what it moves."""
 
 

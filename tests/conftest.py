@@ -1,4 +1,4 @@
-"""What all tests share: results and journal go to a scratch folder, never into the learner's."""
+"""What all tests share: results, journal and progress go to a scratch folder, never into the learner's."""
 
 import os
 from pathlib import Path
@@ -10,9 +10,10 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep each test's results and journal to itself, and its processes to one thread."""
+    """Keep each test's results, journal and progress to itself, and its processes to one thread."""
     monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
+    monkeypatch.setenv("SNN_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 
