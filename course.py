@@ -7,6 +7,8 @@
     python course.py test -m "not lesson"       the tests; options go to pytest
     python course.py env                        what works on this machine
     python course.py list                       the scripts, their questions and their last results
+    python course.py quiz 07                    questions on a lesson; without a name, which there are
+    python course.py quiz --review              asks again what was missed, after 1, 3, 7 and 21 days
     python course.py report                     results/index.html from what was measured
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
@@ -110,6 +112,22 @@ def report(arguments: list[str]) -> int:
     return in_environment("-m", "snn_course.runs.report", *arguments, folder=ROOT)
 
 
+def quiz(arguments: list[str]) -> int:
+    """Hold a quiz, or ask again what was missed; without a name, list the quizzes."""
+    from snn_course.runs import scripts
+
+    parser = Parser("quiz")
+    parser.add_argument("names", nargs="*", help="a number, a name, or the beginning of one; none: the list")
+    parser.add_argument("--review", action="store_true", help="ask again what was missed")
+    options = parser.parse_intermixed_args(arguments)
+    everything = scripts.find(ROOT)
+    chosen = scripts.pick(options.names, everything) if options.names else []
+    hand_over(["quiz", *arguments])
+    from snn_course.teaching import quiz as asked
+
+    return asked.run(chosen, everything, options.review, called())
+
+
 def show_list(arguments: list[str]) -> int:
     """Print each script with its question and its last headline result. Nothing is imported or run."""
     from snn_course.runs import scripts
@@ -129,7 +147,7 @@ def show_standing() -> int:
     return 0
 
 
-COMMANDS = {"run": run, "test": test, "env": env, "list": show_list, "report": report}
+COMMANDS = {"run": run, "test": test, "env": env, "list": show_list, "quiz": quiz, "report": report}
 
 
 def command_named(name: str) -> Callable[[list[str]], int]:
