@@ -9,6 +9,7 @@
     python course.py list                       the scripts, their questions and their last results
     python course.py quiz 07                    questions on a lesson; without a name, which there are
     python course.py quiz --review              asks again what was missed, after 1, 3, 7 and 21 days
+    python course.py hunt 07                    a bug in a copy of a lesson: which line is it?
     python course.py report                     results/index.html from what was measured
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
@@ -128,6 +129,21 @@ def quiz(arguments: list[str]) -> int:
     return asked.run(chosen, everything, options.review, called())
 
 
+def hunt(arguments: list[str]) -> int:
+    """Hide a bug in a copy of a lesson's piece, and ask for its line; without a name, list the hunts."""
+    from snn_course.runs import scripts
+
+    parser = Parser("hunt")
+    parser.add_argument("names", nargs="*", help="a number, a name, or the beginning of one; none: the list")
+    options = parser.parse_args(arguments)
+    everything = scripts.find(ROOT)
+    chosen = scripts.pick(options.names, everything) if options.names else []
+    hand_over(["hunt", *arguments])
+    from snn_course.teaching import hunts
+
+    return hunts.run(chosen, everything, called())
+
+
 def show_list(arguments: list[str]) -> int:
     """Print each script with its question and its last headline result. Nothing is imported or run."""
     from snn_course.runs import scripts
@@ -147,7 +163,15 @@ def show_standing() -> int:
     return 0
 
 
-COMMANDS = {"run": run, "test": test, "env": env, "list": show_list, "quiz": quiz, "report": report}
+COMMANDS = {
+    "run": run,
+    "test": test,
+    "env": env,
+    "list": show_list,
+    "quiz": quiz,
+    "hunt": hunt,
+    "report": report,
+}
 
 
 def command_named(name: str) -> Callable[[list[str]], int]:

@@ -58,11 +58,17 @@ def progress_file() -> Path:
     return _from_environment("SNN_PROGRESS", "progress.json")
 
 
+def workspace_dir() -> Path:
+    """Folder of what the learner writes: ``SNN_WORKSPACE``, else ``workspace/`` in the course's folder."""
+    return _from_environment("SNN_WORKSPACE", "workspace")
+
+
 PLACES = {
     "SNN_DATA": data_dir,
     "SNN_RESULTS": results_dir,
     "SNN_JOURNAL": journal_file,
     "SNN_PROGRESS": progress_file,
+    "SNN_WORKSPACE": workspace_dir,
 }
 """The variables that move the learner's files, each with what it moves."""
 

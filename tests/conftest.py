@@ -14,6 +14,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
     monkeypatch.setenv("SNN_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.setenv("SNN_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 

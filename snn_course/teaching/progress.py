@@ -192,7 +192,9 @@ def note_hunt(stem: str, bug: str, found: bool, tries: int, when: str = "") -> N
     """Record how the hunt for a bug ended. Once found, it stays found."""
 
     def noted(record: Record) -> None:
-        hunts = of_script(record, stem).setdefault("hunts", {})
+        part = of_script(record, stem)
+        part.pop("hunting", None)
+        hunts = part.setdefault("hunts", {})
         if found or not hunts.get(bug, {}).get("found"):
             hunts[bug] = {"found": found, "when": when or now(), "tries": tries}
 
