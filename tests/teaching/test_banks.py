@@ -82,12 +82,10 @@ def test_every_link_names_a_script(stem):
 
 @each_bank
 def test_choices_are_worth_choosing_from(stem):
-    banned = re.compile(
-        r"\b(all|none|both|neither) of (the above|these|them)\b|\ball the above\b", re.IGNORECASE
-    )
+    banned = re.compile(r".*\bthe above\b.*|(all|none|both|neither) of (these|them)\W*", re.IGNORECASE)
     for question in bank_of(stem).questions:
         for text in [*question.right, *(wrong.text for wrong in question.wrong)]:
-            assert not banned.search(text), question.id
+            assert not banned.fullmatch(text), question.id
 
 
 # What two topics of one bank may share: short, formulaic sentences.
