@@ -155,11 +155,11 @@ def show_list(arguments: list[str]) -> int:
 
 
 def show_standing() -> int:
-    """Print where the learner is, and what comes next."""
+    """Print the way through the course: what is done, and what comes next."""
     from snn_course.runs import scripts
-    from snn_course.schedule import standing
+    from snn_course.teaching import progress_shown
 
-    print("\n".join(standing.lines(scripts.find(ROOT), called())))
+    print("\n".join(progress_shown.lines(scripts.find(ROOT), called())))
     return 0
 
 
