@@ -11,6 +11,9 @@
     python course.py check 07                   what holds in it, and what not yet; --watch: after each save
     python course.py hint 07                    a question, the place, the idea: one more each time
     python course.py next                       what is next, and why
+    python course.py quiz 07                    questions on a lesson; without a name, which there are
+    python course.py quiz --review              asks again what was missed, after 1, 3, 7 and 21 days
+    python course.py hunt 07                    a bug in a copy of a lesson: which line is it?
     python course.py report                     results/index.html from what was measured
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
@@ -172,6 +175,37 @@ def show_next(arguments: list[str]) -> int:
     return 0
 
 
+def quiz(arguments: list[str]) -> int:
+    """Hold a quiz, or ask again what was missed; without a name, list the quizzes."""
+    from snn_course.runs import scripts
+
+    parser = Parser("quiz")
+    parser.add_argument("names", nargs="*", help="a number, a name, or the beginning of one; none: the list")
+    parser.add_argument("--review", action="store_true", help="ask again what was missed")
+    options = parser.parse_intermixed_args(arguments)
+    everything = scripts.find(ROOT)
+    chosen = scripts.pick(options.names, everything) if options.names else []
+    hand_over(["quiz", *arguments])
+    from snn_course.teaching import quiz as asked
+
+    return asked.run(chosen, everything, options.review, called())
+
+
+def hunt(arguments: list[str]) -> int:
+    """Hide a bug in a copy of a lesson's piece, and ask for its line; without a name, list the hunts."""
+    from snn_course.runs import scripts
+
+    parser = Parser("hunt")
+    parser.add_argument("names", nargs="*", help="a number, a name, or the beginning of one; none: the list")
+    options = parser.parse_args(arguments)
+    everything = scripts.find(ROOT)
+    chosen = scripts.pick(options.names, everything) if options.names else []
+    hand_over(["hunt", *arguments])
+    from snn_course.teaching import hunts
+
+    return hunts.run(chosen, everything, called())
+
+
 def show_list(arguments: list[str]) -> int:
     """Print each script with its question and its last headline result. Nothing is imported or run."""
     from snn_course.runs import scripts
@@ -183,11 +217,11 @@ def show_list(arguments: list[str]) -> int:
 
 
 def show_standing() -> int:
-    """Print where the learner is, and what comes next."""
+    """Print the way through the course: what is done, and what comes next."""
     from snn_course.runs import scripts
-    from snn_course.schedule import standing
+    from snn_course.teaching import progress_shown
 
-    print("\n".join(standing.lines(scripts.find(ROOT), called())))
+    print("\n".join(progress_shown.lines(scripts.find(ROOT), called())))
     return 0
 
 
@@ -196,6 +230,8 @@ COMMANDS = {
     "start": start,
     "check": check,
     "hint": hint,
+    "quiz": quiz,
+    "hunt": hunt,
     "next": show_next,
     "list": show_list,
     "report": report,

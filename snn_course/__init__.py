@@ -59,7 +59,7 @@ def progress_file() -> Path:
 
 
 def workspace_dir() -> Path:
-    """The learner's own solutions: ``SNN_WORKSPACE``, else ``workspace/`` in the course's folder."""
+    """Folder of what the learner writes: ``SNN_WORKSPACE``, else ``workspace/`` in the course's folder."""
     return _from_environment("SNN_WORKSPACE", "workspace")
 
 

@@ -1,4 +1,4 @@
-"""Where a learner is in the course, and what comes next: read from the results and from the journal."""
+"""Which scripts are measured, and which one comes next: read from the results and from the journal."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -91,23 +91,14 @@ def _written() -> set[str]:
 # ---------------------------------------------------------------------- in words
 
 
-def lines(scripts: Sequence[Script], command: str) -> Iterator[str]:
-    """Say where the learner is and what comes next, in 79 columns; ``command`` is how course.py is called."""
-    standing = now(scripts)
-    lessons = [script for script in scripts if not script.is_environment_test]
-    yield f"{len(standing.measured)} of the {len(lessons)} scripts are measured on this machine."
-    if standing.measured:
-        yield from _entry("measured", _labels(standing.measured))
+def notes(standing: Standing) -> Iterator[str]:
+    """Say, in 79 columns, what was missed or cut off, and where the journal lacks the learner's words."""
     for stem, metrics in standing.missed.items():
         yield from _entry("missed", f"{stem}, {metrics['scale']} scale: {_first_missed(metrics)}")
     if standing.cut_off:
         yield from _entry("unfinished", f"{_labels(standing.cut_off)}: the next run goes on where it was")
     if standing.unwritten:
         yield from _entry("journal", f"no words of yours yet on {_labels(standing.unwritten)}")
-    yield ""
-    yield from _next(standing, command)
-    yield ""
-    yield f"{command} --help shows all commands."
 
 
 def _entry(label: str, text: str) -> list[str]:
@@ -123,7 +114,8 @@ def _first_missed(metrics: Metrics) -> str:
     return f"{row[0]}, goal {row[1]}"
 
 
-def _next(standing: Standing, command: str) -> Iterator[str]:
+def next_run(standing: Standing, command: str) -> Iterator[str]:
+    """Say which script is to be run next, and how; ``command`` is how course.py is called."""
     script = standing.following
     if script is None:
         yield "Next: look back. All figures and measures on one page:"

@@ -13,7 +13,7 @@ and writes it under a lock, whole or not at all. What this module does not know 
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -157,14 +157,19 @@ def note_check(stem: str, passed: bool, when: str = "") -> None:
     change(noted)
 
 
-def note_quiz(stem: str, score: float, verdict: str, weak: list[str], when: str = "") -> None:
+def note_quiz(stem: str, score: float, verdict: str, weak: Sequence[str], when: str = "") -> None:
     """Record a finished sitting: its score from 0 to 1, "pass", "marginal" or "re-read", the weak topics."""
+    outcome = {"score": score, "verdict": verdict, "weak": weak}
+    change(lambda record: enter_sitting(record, stem, outcome, when))
 
-    def noted(record: Record) -> None:
-        sitting = {"when": when or now(), "score": round(score, 3), "verdict": verdict, "weak": weak}
-        of_script(record, stem).setdefault("quiz", {}).setdefault("sittings", []).append(sitting)
 
-    change(noted)
+def enter_sitting(record: Record, stem: str, outcome: Record, when: str = "") -> None:
+    """Enter a finished sitting; ``follow_up`` in it is the score of the questions after a marginal one."""
+    sitting = {"when": when or now(), "score": round(outcome["score"], 3)}
+    if outcome.get("follow_up") is not None:
+        sitting["follow_up"] = round(outcome["follow_up"], 3)
+    sitting |= {"verdict": outcome["verdict"], "weak": list(outcome["weak"])}
+    of_script(record, stem).setdefault("quiz", {}).setdefault("sittings", []).append(sitting)
 
 
 def note_question(record: Record, stem: str, question: str, points: float, review: bool = False) -> None:
@@ -187,7 +192,9 @@ def note_hunt(stem: str, bug: str, found: bool, tries: int, when: str = "") -> N
     """Record how the hunt for a bug ended. Once found, it stays found."""
 
     def noted(record: Record) -> None:
-        hunts = of_script(record, stem).setdefault("hunts", {})
+        part = of_script(record, stem)
+        part.pop("hunting", None)
+        hunts = part.setdefault("hunts", {})
         if found or not hunts.get(bug, {}).get("found"):
             hunts[bug] = {"found": found, "when": when or now(), "tries": tries}
 

@@ -1,0 +1,119 @@
+"""What ``course.py`` alone shows: a bar, a line for each script, what waits, and what is next. 79 columns.
+
+Nothing is imported or run for it, and only the standard library is needed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from snn_course import ROOT, UsageError
+from snn_course.runs.scripts import Script
+from snn_course.schedule import overview, standing
+from snn_course.schedule.standing import Standing
+from snn_course.teaching import hunts_planted, progress, questions
+from snn_course.teaching.progress import Record
+from snn_course.teaching.quiz_terminal import percent
+
+BAR = 30
+"""Characters of the bar."""
+NOT_YET = "-"
+COLUMNS = (32, 10, 9, 13, 8)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One script: the words for its table row, and its steps, each done or not."""
+
+    cells: Sequence[str]
+    steps: Sequence[bool]
+
+
+def lines(everything: Sequence[Script], command: str) -> Iterator[str]:
+    """Give what is shown; ``command`` is how course.py is called."""
+    now = standing.now(everything)
+    record, damage = _record()
+    rows = {script.stem: _row(script, now, record) for script in everything}
+    yield _bar([step for row in rows.values() for step in row.steps])
+    yield ""
+    yield _laid_out("", ["script", "measured", "check", "quiz", "bugs"])
+    for script in everything:
+        mark = ">" if script is now.following else ""
+        yield _laid_out(mark, rows[script.stem].cells)
+    yield ""
+    yield from overview.filled(damage, "  ") if damage else []
+    notes = [*standing.notes(now), *_reviews(record, command)]
+    yield from notes
+    if notes:
+        yield ""
+    yield from standing.next_run(now, command)
+    yield ""
+    yield f"{command} --help shows all commands."
+
+
+def _record() -> tuple[Record, str]:
+    """Read what the learner has done. Returns: it, or nothing and what is wrong with the file."""
+    try:
+        return progress.read(), ""
+    except UsageError as error:
+        return {"scripts": {}}, str(error)
+
+
+def _bar(steps: Sequence[bool]) -> str:
+    done = sum(steps)
+    share = done / max(1, len(steps))
+    filled = int(BAR * share)
+    bar = "#" * filled + "." * (BAR - filled)
+    return f"[{bar}] {percent(share)}: {done} of {len(steps)} runs, checks and quizzes"
+
+
+def _laid_out(mark: str, cells: Sequence[str]) -> str:
+    columns = [overview.cut(cell, width).ljust(width) for cell, width in zip(cells, COLUMNS, strict=True)]
+    return f"{mark or ' '} {' '.join(columns)}".rstrip()
+
+
+# ---------------------------------------------------------------------- one script
+
+
+def _row(script: Script, now: Standing, record: Record) -> Row:
+    """Say of a script what is done; what it does not have stays empty, and is no step."""
+    has_run = standing.has_run(script, now)
+    cells = [script.stem, _scale(script, now) if has_run else NOT_YET, "", "", ""]
+    steps = [has_run]
+    if (ROOT / "exercises" / f"{script.stem}.toml").is_file():
+        steps.append(progress.has_passed_check(record, script.stem))
+        cells[2] = _check(record, script.stem)
+    if questions.path_of(script.stem).is_file():
+        steps.append(progress.has_passed_quiz(record, script.stem))
+        cells[3] = _quiz(record, script.stem)
+    if hunts_planted.path_of(script.stem).is_file():
+        found = len(progress.found_bugs(record, script.stem))
+        cells[4] = f"{found} found" if found else NOT_YET
+    return Row(cells, steps)
+
+
+def _scale(script: Script, now: Standing) -> str:
+    if script.stem in now.missed:
+        return "missed"
+    return "quick" if script in now.at_quick_scale else "yes"
+
+
+def _check(record: Record, stem: str) -> str:
+    if progress.has_passed_check(record, stem):
+        return "passed"
+    return "begun" if "check" in record["scripts"].get(stem, {}) else NOT_YET
+
+
+def _quiz(record: Record, stem: str) -> str:
+    best = progress.best_score(record, stem)
+    if best is None:
+        return "begun" if record["scripts"].get(stem, {}).get("quiz", {}).get("open") else NOT_YET
+    return f"{percent(best)}, passed" if progress.has_passed_quiz(record, stem) else percent(best)
+
+
+def _reviews(record: Record, command: str) -> Iterator[str]:
+    """Say how many questions may be asked again today."""
+    waiting = progress.due(record, progress.today())
+    if waiting:
+        many = "1 question" if len(waiting) == 1 else f"{len(waiting)} questions"
+        text = f"{'review':11} {many} that you missed: {command} quiz --review"
+        yield from overview.filled(text, "  ", " " * 14)

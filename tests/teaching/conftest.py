@@ -1,0 +1,37 @@
+"""What the tests of the quizzes share: a course of one small script, and answers that come through a pipe."""
+
+import io
+
+from snn_course.teaching import questions, quiz
+
+import pytest
+
+
+class Typed(io.StringIO):
+    """Lines as if through a pipe; a hook may be called before each of them is read."""
+
+    before = staticmethod(lambda: None)
+
+    def readline(self, size=-1):
+        self.before()
+        return super().readline(size)
+
+
+@pytest.fixture
+def hold(tmp_path, monkeypatch, capsys):
+    """Give a function that holds a quiz with these lines as answers. Returns: what was printed."""
+    monkeypatch.setattr(questions, "path_of", lambda stem: tmp_path / "quizzes" / f"{stem}.toml")
+
+    def held(chosen, *lines, everything=None, review=False, before=None):
+        answers = Typed("".join(f"{line}\n" for line in lines))
+        if before:
+            answers.before = before
+        monkeypatch.setattr("sys.stdin", answers)
+        code = quiz.run(chosen, everything or chosen, review, "course.py")
+        assert code == 0
+        said = capsys.readouterr().out
+        assert max(map(len, said.splitlines())) < 80
+        assert all(letter.isprintable() or letter == "\n" for letter in said)
+        return said
+
+    return held

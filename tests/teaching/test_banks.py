@@ -1,0 +1,236 @@
+"""Every bank of questions in quizzes/: its form, its balance, its numbers for ten seeds.
+
+One bank alone: pytest tests/teaching/test_banks.py -k 07
+"""
+
+import dataclasses
+import difflib
+import itertools
+import math
+import re
+from collections import Counter
+
+from snn_course.runs import scripts
+from snn_course import ROOT
+from snn_course.teaching import questions, quiz_judge, quiz_numbers, quiz_sitting, quiz_terminal
+from snn_course.teaching.quiz_numbers import Numbers, job_of
+
+import pytest
+
+SCRIPTS = scripts.find(ROOT)
+BANKS = {script.stem: script for script in SCRIPTS if questions.path_of(script.stem).exists()}
+DEEP = ("06", "07", "09", "13", "15", "18", "20")
+SEEDS = [quiz_sitting.seed_of("test", number) for number in range(10)]
+each_bank = pytest.mark.parametrize("stem", BANKS)
+
+
+def kind_of(stem):
+    """Give the kind of a script, which decides how many questions it needs."""
+    if stem.startswith("00"):
+        return "environment"
+    if not stem[:2].isdigit():
+        return "project"
+    return "deep" if stem.startswith(DEEP) else "standard"
+
+
+SITTING = {"environment": 5, "standard": 8, "deep": 12, "project": 4}
+LEAST = {"environment": 6, "standard": 16, "deep": 24, "project": 8}
+
+
+def bank_of(stem):
+    return questions.of_script(BANKS[stem])
+
+
+# ---------------------------------------------------------------------- form
+
+
+def test_each_file_belongs_to_a_script():
+    files = {path.stem for path in (ROOT / "quizzes").glob("*")}
+    assert files <= {script.stem for script in SCRIPTS}
+    assert BANKS
+
+
+@each_bank
+def test_there_are_enough_questions_of_enough_kinds(stem):
+    bank, kind = bank_of(stem), kind_of(stem)
+    kinds = Counter(question.kind for question in bank.questions)
+    assert bank.sitting == SITTING[kind]
+    assert len(bank.questions) >= LEAST[kind]
+    assert len(kinds) >= 4
+    assert kinds["short"]
+    assert kinds["order"] or kind == "environment"
+    if kind in ("standard", "deep"):
+        assert kinds["number"] >= 2
+
+
+@each_bank
+def test_every_topic_is_asked_often_enough(stem):
+    bank = bank_of(stem)
+    asked = Counter(question.topic for question in bank.questions)
+    least = 3 if kind_of(stem) == "deep" else 2
+    assert {topic: asked[topic] for topic in bank.topics if asked[topic] < least} == {}
+    if kind_of(stem) != "project":
+        assert len(bank.topics) <= bank.sitting  # each of them is met in a sitting
+
+
+@each_bank
+def test_every_link_names_a_script(stem):
+    known = {script.label for script in SCRIPTS} | {script.stem for script in SCRIPTS}
+    for question in bank_of(stem).questions:
+        assert set(question.links) <= known - {BANKS[stem].label}, question.id
+
+
+@each_bank
+def test_choices_are_worth_choosing_from(stem):
+    banned = re.compile(r".*\bthe above\b.*|(all|none|both|neither) of (these|them)\W*", re.IGNORECASE)
+    for question in bank_of(stem).questions:
+        for text in [*question.right, *(wrong.text for wrong in question.wrong)]:
+            assert not banned.fullmatch(text), question.id
+
+
+# What two topics of one bank may share: short, formulaic sentences.
+ALIKE = 0.85
+
+
+def plain(question):
+    words = f"{question.ask} {' '.join(question.right)} {question.code}".lower()
+    return re.sub(r"\W+", " ", words).strip()
+
+
+def test_no_question_is_asked_twice_in_other_words():
+    everything = [question for stem in BANKS for question in bank_of(stem).questions]
+    texts = {question.key: plain(question) for question in everything}
+    same = []
+    for (one, first), (other, second) in itertools.combinations(texts.items(), 2):
+        match = difflib.SequenceMatcher(None, first, second, autojunk=False)
+        if match.real_quick_ratio() > ALIKE and match.quick_ratio() > ALIKE and match.ratio() > ALIKE:
+            same.append((one, other))
+    assert same == []
+
+
+# ---------------------------------------------------------------------- balance
+
+
+@each_bank
+def test_the_right_choice_is_not_the_longest(stem):
+    rated = [question for question in bank_of(stem).questions if question.kind in ("choice", "raster")]
+    rated = [question for question in rated if question.wrong]
+    longest = []
+    for question in rated:
+        if len(question.right[0]) > max(len(wrong.text) for wrong in question.wrong):
+            longest.append(question.id)
+    assert len(longest) <= 0.4 * len(rated), longest
+
+
+def test_the_right_choice_stands_at_each_place_equally_often():
+    places, expected = Counter(), Counter()
+    for stem in BANKS:
+        for question in bank_of(stem).questions:
+            if question.kind == "choice":
+                for seed in SEEDS:
+                    shuffled = quiz_judge.options(question, quiz_numbers.Computed(), seed)
+                    places[[option.right for option in shuffled].index(True)] += 1
+                    expected.update(dict.fromkeys(range(len(shuffled)), 1 / len(shuffled)))
+    for place, wanted in expected.items():
+        assert abs(places[place] - wanted) < 4 * math.sqrt(wanted), (places, expected)
+
+
+def test_an_order_never_lies_there_finished():
+    for stem in BANKS:
+        for question in bank_of(stem).questions:
+            if question.kind == "order":
+                for seed in SEEDS:
+                    shuffled = quiz_judge.options(question, quiz_numbers.Computed(), seed)
+                    assert [option.text for option in shuffled] != list(question.right)
+
+
+# ---------------------------------------------------------------------- code
+
+
+@pytest.fixture(scope="module")
+def computed():
+    """Compute all numbers of a bank once, for ten seeds, in one process."""
+    known = {}
+
+    def of(stem):
+        if stem not in known:
+            known[stem] = compute(bank_of(stem))
+        return known[stem]
+
+    return of
+
+
+def compute(bank):
+    jobs = {}
+    for question in bank.questions:
+        for seed in SEEDS[: 1 if question.kind == "prints" else 10] if question.code else []:
+            jobs[question.id, seed] = dataclasses.replace(job_of(question, seed), key=f"{question.id} {seed}")
+    with Numbers(list(jobs.values())) as numbers:
+        return {(name, seed): numbers.of(job.key) for (name, seed), job in jobs.items()}
+
+
+@each_bank
+def test_the_code_of_each_question_runs_for_ten_seeds(stem, computed):
+    bank = bank_of(stem)
+    for (name, seed), found in computed(stem).items():
+        question = bank.by_id[name]
+        assert found.error == "", (name, seed)
+        if question.form == "number":
+            assert found.answer is not None, name
+            assert math.isfinite(found.answer), name
+            assert question.margin(found.answer) > 0, (name, "a relative margin of an answer 0")
+        if question.kind == "prints":
+            assert found.printed.strip(), name
+            assert found.printed not in [wrong.text.strip("\n") for wrong in question.wrong], name
+
+
+@each_bank
+def test_rasters_fit_and_show_something(stem, computed):
+    bank = bank_of(stem)
+    for (name, seed), found in computed(stem).items():
+        if bank.by_id[name].kind == "raster":
+            assert len(found.spikes) <= 70, name
+            assert 1 <= len(found.spikes[0]) <= 12, name
+            assert {value for step in found.spikes for value in step} == {0, 1}, (name, seed)
+            assert max(map(len, quiz_terminal.raster(found.spikes))) < 80
+
+
+@each_bank
+def test_a_right_number_is_right_and_a_slip_is_another_one(stem, computed):
+    bank = bank_of(stem)
+    apart = Counter()
+    for (name, seed), found in computed(stem).items():
+        question = bank.by_id[name]
+        if question.form == "number":
+            right = quiz_judge.number(f"{found.answer:.6g}", question, found)
+            assert right.points == 1, (name, seed)
+            for place, slip in enumerate(found.slips):
+                apart[name, place] += abs(slip - found.answer) > question.margin(found.answer)
+    assert {slip: count for slip, count in apart.items() if count < 8} == {}
+
+
+@each_bank
+def test_all_numbers_that_words_name_are_there(stem, computed):
+    """A name in braces that the code does not set would be shown with its braces."""
+    bank = bank_of(stem)
+    for (name, _), found in computed(stem).items():
+        question = bank.by_id[name]
+        texts = [question.ask, question.hint, question.explain, question.more]
+        for text in [*texts, *(slip.why for slip in question.slips)]:
+            shown = quiz_terminal.filled(text, found.names)
+            assert not re.search(r"\{[a-zA-Z_]\w*(:[^{}]*)?\}", shown), (name, shown)
+
+
+@each_bank
+def test_words_without_code_name_no_numbers(stem):
+    for question in bank_of(stem).questions:
+        if not question.code:
+            for text in (question.ask, question.hint, question.explain, question.more):
+                assert not re.search(r"\{[a-z_]+\}", text), question.id
+
+
+@each_bank
+def test_most_numbers_come_from_the_lesson(stem):
+    if kind_of(stem) in ("standard", "deep"):
+        codes = [question.code for question in bank_of(stem).questions if question.form == "number"]
+        assert sum("lesson." in code for code in codes) >= 2
