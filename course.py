@@ -7,7 +7,7 @@
     python course.py test -m "not lesson"       the tests; options go to pytest
     python course.py env                        what works on this machine
     python course.py list                       the scripts, their questions and their last results
-    python course.py report                     results/index.html from what was measured
+    python course.py report                     the book, results/index.html: lessons and what they measured
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
 """
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
     may_have_gpu = setup.has_gpu_device() or sys.platform != "linux"
     code = batch.run(chosen, wanted, foreign.environment_for_children(), called(), may_have_gpu)
     print()
-    return max(code, in_environment("-m", "snn_course.runs.report", folder=ROOT))
+    return max(code, in_environment("-m", "snn_course.teaching.book", folder=ROOT))
 
 
 # ---------------------------------------------------------------------- the other commands
@@ -102,12 +102,12 @@ def env(arguments: list[str]) -> int:
 
 
 def report(arguments: list[str]) -> int:
-    """Write results/index.html; with --readme also the table of results in README.md."""
+    """Write the book, results/index.html; with --readme also the table of results in README.md."""
     parser = Parser("report")
     parser.add_argument("--readme", action="store_true", help="also renew the table in README.md")
     parser.parse_args(arguments)
     hand_over(["report", *arguments])
-    return in_environment("-m", "snn_course.runs.report", *arguments, folder=ROOT)
+    return in_environment("-m", "snn_course.teaching.book", *arguments, folder=ROOT)
 
 
 def show_list(arguments: list[str]) -> int:
