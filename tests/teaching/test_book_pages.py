@@ -123,7 +123,7 @@ def test_results_stand_at_the_function_that_made_them(root):
         "def draw_codes",
         "Measured by draw_codes",
         "Latency: 3 spikes; rate: 12",
-        "Going deeper: the main path is behind you",
+        "The main path ends here.",
         "You may stop.",
         "def main",
         "Further results of the last run",

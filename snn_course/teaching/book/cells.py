@@ -75,9 +75,15 @@ def _card(tree: ast.Module) -> tuple[Card, int]:
         fields = _fields(paragraph)
         card.fields.update(fields)
         if not fields:
-            prose.append(paragraph)
+            prose.append(_laid_out(paragraph))
     card.prose = "\n\n".join(prose)
     return card, first.end_lineno or 0
+
+
+def _laid_out(paragraph: str) -> str:
+    """Make a paragraph that is indented, such as a list of commands, a block of code of Markdown's."""
+    lines = paragraph.splitlines()
+    return "\n".join(f"    {line}" for line in lines) if all(line[:1] == " " for line in lines) else paragraph
 
 
 def _fields(paragraph: str) -> dict[str, str]:

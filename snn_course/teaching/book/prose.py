@@ -41,6 +41,13 @@ class Writer:
             if opening.type == "heading_open":
                 title = self._markdown.renderer.render(content.children or [], self._markdown.options, {})
                 opening.attrSet("id", self.heading(int(opening.tag[1]), title))
+        for token in tokens:
+            if token.type in (
+                "code_block",
+                "fence",
+            ):  # a keyboard must reach it, to scroll
+                token.type = "code_block"
+                token.attrs = {"tabindex": "0", "role": "group", "aria-label": "Code"}
         return str(self._markdown.renderer.render(tokens, self._markdown.options, {}))
 
     def line(self, markdown: str) -> str:
@@ -50,7 +57,7 @@ class Writer:
     def heading(self, level: int, title: str) -> str:
         """Note a heading. Returns: its anchor, which no other heading of the page has."""
         words = re.sub(r"<[^>]*>|&\w+;", "", title).lower()
-        slug = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "part"
+        slug = re.sub(r"[^a-z0-9]+", "-", words).strip("-0123456789") or "part"
         taken = {known.anchor for known in self.headings}
         anchor, number = slug, 1
         while anchor in taken:
