@@ -14,7 +14,7 @@
     python course.py quiz 07                    questions on a lesson; without a name, which there are
     python course.py quiz --review              asks again what was missed, after 1, 3, 7 and 21 days
     python course.py hunt 07                    a bug in a copy of a lesson: which line is it?
-    python course.py report                     results/index.html from what was measured
+    python course.py report                     the book, results/index.html: lessons and what they measured
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
 """
@@ -90,7 +90,7 @@ def run(arguments: list[str]) -> int:
     may_have_gpu = setup.has_gpu_device() or sys.platform != "linux"
     code = batch.run(chosen, wanted, foreign.environment_for_children(), called(), may_have_gpu)
     print()
-    return max(code, in_environment("-m", "snn_course.runs.report", folder=ROOT))
+    return max(code, in_environment("-m", "snn_course.teaching.book", folder=ROOT))
 
 
 # ---------------------------------------------------------------------- the other commands
@@ -109,12 +109,12 @@ def env(arguments: list[str]) -> int:
 
 
 def report(arguments: list[str]) -> int:
-    """Write results/index.html; with --readme also the table of results in README.md."""
+    """Write the book, results/index.html; with --readme also the table of results in README.md."""
     parser = Parser("report")
     parser.add_argument("--readme", action="store_true", help="also renew the table in README.md")
     parser.parse_args(arguments)
     hand_over(["report", *arguments])
-    return in_environment("-m", "snn_course.runs.report", *arguments, folder=ROOT)
+    return in_environment("-m", "snn_course.teaching.book", *arguments, folder=ROOT)
 
 
 def start(arguments: list[str]) -> int:

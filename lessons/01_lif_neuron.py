@@ -506,9 +506,9 @@ def draw_rates(run: lesson.Run, num_steps: int, curves: dict[tuple[str, float], 
 #
 # A membrane is a *low-pass filter*: it follows slow changes of its input and smooths fast
 # ones. Noise shows it best. If each step draws a fresh random current with standard
-# deviation $\sigma$, a membrane without reset has the standard deviation $\sigma / \sqrt{1
-# - \beta^2}$ (the variances of all past inputs add up, each weakened by $\beta^{2n}$),
-#   while a *steady* current is amplified by $1 / (1 - \beta)$: far more.
+# deviation $\sigma$, a membrane without reset has the standard deviation
+# $\sigma / \sqrt{1 - \beta^2}$ (the variances of all past inputs add up, each weakened by
+# $\beta^{2n}$), while a *steady* current is amplified by $1 / (1 - \beta)$: far more.
 
 
 # %%

@@ -863,8 +863,8 @@ def chain(net: Any) -> list[Kernel]:
 # %% [markdown]
 # Whole numbers next. Every filter gets its own scale, so that its largest weight becomes 7
 # (4 bits), or 127 in the first layer (8 bits). The chip fires where a whole-numbered
-# potential $p$ is above $\theta$; in float that is $s\,p + b > 1$. So $\theta = \lfloor (1
-# - b) / s \rfloor$.
+# potential $p$ is above $\theta$; in float that is $s\,p + b > 1$. So
+# $\theta = \lfloor (1 - b) / s \rfloor$.
 #
 # One detail costs a day if nobody tells you: where a stride of 2 meets an even picture,
 # PyTorch pads one pixel above and to the left, Akida below and to the right. Turn picture

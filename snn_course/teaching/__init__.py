@@ -1,1 +1,1 @@
-"""What the course asks of the learner: exercises, quizzes and bug hunts, and the record of what is done."""
+"""What takes a learner through the course: exercises, quizzes, bug hunts, the record of what is done, the book."""

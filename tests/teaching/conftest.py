@@ -1,7 +1,9 @@
-"""What the tests of the quizzes share: a course of one small script, and answers that come through a pipe."""
+"""What the tests of the teaching wing share: a quiz answered through a pipe, and a headless browser."""
 
 import io
 
+from snn_course import UsageError
+from snn_course.gameworld import browser
 from snn_course.teaching import questions, quiz
 
 import pytest
@@ -35,3 +37,22 @@ def hold(tmp_path, monkeypatch, capsys):
         return said
 
     return held
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("browser"):
+        try:
+            browser.find()
+        except UsageError as missing:
+            pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser of Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=browser.find(), args=["--no-sandbox"])
+        yield running
+        running.close()

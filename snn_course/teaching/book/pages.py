@@ -1,0 +1,244 @@
+"""The book's pages: one for each script, and the front page that leads through them."""
+
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snn_course.runs import metrics_file, report, scripts
+from snn_course import ROOT, safe_write
+from snn_course.runs.scripts import Script
+from snn_course.teaching.book import cells, findings, listing, live, questions
+from snn_course.teaching.book.findings import Finding, Made
+from snn_course.teaching.book.prose import Writer
+
+import jinja2
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).with_name("templates")
+FOLDER = "book"
+"""Of the pages, in the results folder."""
+PARTS = (
+    ("One neuron and its spikes", range(6)),
+    ("How a spiking network learns", range(6, 10)),
+    ("Depth, real recordings, hardware", range(10, 13)),
+    ("Recurrence, other rules, other networks, the chip", range(13, 100)),
+    ("Projects", ()),
+)
+"""The way through the course; a milestone stands in the part of the lesson before it."""
+
+
+@dataclass
+class Block:
+    """A piece of a page: prose, code, or what a function of the run produced."""
+
+    kind: str
+    html: Markup | None = None
+    piece: listing.Piece | None = None
+    made: Made | None = None
+    moving: live.Figure | None = None
+
+
+@dataclass
+class Section:
+    """Blocks of one kind of reading: the main path, or what goes deeper."""
+
+    deeper: bool
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass
+class Page:
+    """All that is known of one script."""
+
+    stem: str
+    label: str
+    title: str
+    question: str = ""
+    path: str = ""
+    """Of the script, in the course's folder."""
+    source: str | None = None
+    runs: list[Finding] = field(default_factory=list)
+    parts: list[Finding] = field(default_factory=list)
+    """Runs of one part of the script alone, such as a step of a capstone."""
+    number: int | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of the page in its folder."""
+        return f"{self.stem}.html"
+
+    @property
+    def shown(self) -> Finding | None:
+        """The last run, whose results stand beside the code."""
+        return findings.newest(self.runs)
+
+    @property
+    def others(self) -> list[Finding]:
+        """All other runs that can be read."""
+        return [run for run in [*self.runs, *self.parts] if run is not self.shown and run.run]
+
+    @property
+    def damaged(self) -> list[Finding]:
+        """Results that cannot be read."""
+        return [run for run in [*self.runs, *self.parts] if run.problem]
+
+    @property
+    def is_environment_test(self) -> bool:
+        """The environment test measures the machine, and has no runs like the others."""
+        return self.stem == scripts.ENVIRONMENT_TEST
+
+
+def write(results: Path) -> Path:
+    """Write all pages into the results folder. Returns: the front page. Raises: UsageError."""
+    pages, machine = collect(results), findings.machine(results)
+    engine = _engine()
+    safe_write.write(results / FOLDER / "book.css", (TEMPLATES / "book.css").read_text(encoding="utf-8"))
+    for place, page in enumerate(pages):
+        neighbours = {
+            "before": pages[place - 1] if place else None,
+            "after": pages[place + 1] if place + 1 < len(pages) else None,
+        }
+        text = engine.get_template("page.html.j2").render(
+            page=page, machine=machine, **neighbours, **_content(page)
+        )
+        safe_write.write(results / FOLDER / page.file, text)
+    front = engine.get_template("front.html.j2").render(
+        pages=pages, parts_of_course=_parts(pages), machine=machine, **_progress(pages, machine)
+    )
+    safe_write.write(results / "index.html", front)
+    return results / "index.html"
+
+
+def _engine() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+# ---------------------------------------------------------------------- what there is
+
+
+def collect(results: Path) -> list[Page]:
+    """Give a page for each script in the order of the course, and for results that no script owns."""
+    pages = {script.stem: _page(script) for script in scripts.find(ROOT)}
+    for result in report.in_order(metrics_file.all_results(results)):
+        run = findings.of(result)
+        owner = _owner(run.stem, pages)
+        page = pages.setdefault(owner, Page(owner, "", owner))
+        (page.runs if run.stem == owner else page.parts).append(run)
+    return list(pages.values())
+
+
+def _page(script: Script) -> Page:
+    card = script.card()
+    title = card["title"]
+    return Page(
+        script.stem,
+        _label(script),
+        title[:1].upper() + title[1:],
+        card["question"],
+        script.path.relative_to(ROOT).as_posix(),
+        script.path.read_text(encoding="utf-8", errors="replace"),
+        number=script.number,
+    )
+
+
+def _label(script: Script) -> str:
+    if script.number is not None:
+        return f"Lesson {script.number:02d}"
+    return "Milestone" if script.stem.startswith("milestone") else "Capstone"
+
+
+def _owner(stem: str, pages: dict[str, Page]) -> str:
+    """Name the script that a results folder belongs to: ``capstone_pong_train`` is of ``capstone_pong``."""
+    owners = [known for known in pages if stem == known or stem.startswith(f"{known}_")]
+    return max(owners, key=len, default=stem)
+
+
+# ---------------------------------------------------------------------- one page
+
+
+def _content(page: Page) -> dict[str, Any]:
+    """Lay out the sections of a page, its contents, its exercise and its quiz."""
+    writer = Writer()
+    text = cells.read(page.source or "")
+    tasks = listing.tasks(page.source or "")
+    sections = _sections(page, text, writer, tasks)
+    placed = {block.made.chapter for section in sections for block in section.blocks if block.made}
+    return {
+        "card": {name: Markup(writer.line(line)) for name, line in text.card.fields.items()},
+        "opening": Markup(writer.html(text.card.prose)),
+        "problem": text.problem,
+        "sections": sections,
+        "unplaced": [made for made in _made(page.shown) if made.chapter not in placed],
+        "tasks": [(Markup(writer.line(task.words)), task) for task in tasks],
+        "quiz": questions.read(ROOT / "quizzes" / f"{page.stem}.toml"),
+        "commands": _commands(),
+        "live_shared": live.shared() if live.of(page.stem) else "",
+        "contents": [heading for heading in writer.headings if heading.level == 2],
+    }
+
+
+def _sections(page: Page, text: cells.Text, writer: Writer, tasks: list[listing.Task]) -> list[Section]:
+    """Put prose, code and results in order; a heading "Going deeper" begins a section of its own."""
+    made = {one.chapter: one for one in _made(page.shown)}
+    figures = live.of(page.stem)
+    sections = [Section(deeper=False)]
+    for cell in text.cells:
+        if cell.kind == "prose":
+            if cell.text.startswith("## Going deeper"):
+                sections.append(Section(deeper=True))
+            sections[-1].blocks.append(Block("prose", Markup(writer.html(cell.text))))
+            continue
+        for piece in listing.pieces(cell, {*made, *figures}):
+            if piece.kind == "main" and sections[-1].deeper:
+                sections.append(Section(deeper=False))
+            html = Markup(listing.html(piece, tasks))
+            sections[-1].blocks.append(Block("code", html, piece=piece))
+            if piece.function and piece.function in made:
+                sections[-1].blocks.append(Block("made", made=made[piece.function]))
+            if piece.function in figures:
+                sections[-1].blocks.append(Block("live", moving=figures[piece.function]))
+    return sections
+
+
+def _made(run: Finding | None) -> list[Made]:
+    return [run.made_by(chapter) for chapter in run.chapters()] if run else []
+
+
+def _commands() -> set[str]:
+    """Name the commands of course.py that a page may advise: those whose parts are there."""
+    parts = {"quiz": "quiz", "start": "exercises"}
+    home = "snn_course.teaching."
+    return {name for name, part in parts.items() if importlib.util.find_spec(home + part)}
+
+
+# ---------------------------------------------------------------------- the front page
+
+
+def _parts(pages: list[Page]) -> list[tuple[str, list[Page]]]:
+    """Give the parts of the way through the course, each with its pages."""
+    parts: list[tuple[str, list[Page]]] = [(title, []) for title, _ in PARTS]
+    place = 0
+    for page in pages:
+        if page.number is not None:
+            place = next(place for place, (_, numbers) in enumerate(PARTS) if page.number in numbers)
+        elif page.label != "Milestone":  # a milestone stays in the part of the lesson before it
+            place = len(PARTS) - 1
+        parts[place][1].append(page)
+    return [(title, chosen) for title, chosen in parts if chosen]
+
+
+def _progress(pages: list[Page], machine: dict[str, Any] | None) -> dict[str, Any]:
+    """Say how much of the course is measured, and what comes next."""
+    scripts_there = [page for page in pages if page.source is not None and not page.is_environment_test]
+    measured = [page for page in scripts_there if page.shown]
+    left = [page for page in scripts_there if not page.shown]
+    if machine is None:
+        left = [page for page in pages if page.is_environment_test] + left
+    return {"measured": len(measured), "of": len(scripts_there), "following": left[0] if left else None}
