@@ -1,1 +1,1 @@
-"""What takes a learner through the course: exercises, quizzes, bug hunts, the record of what is done, the book."""
+"""What takes a learner through the course: exercises, quizzes, bug hunts, what is done, and the book."""
