@@ -16,9 +16,9 @@ Source: lava-nc 0.10.0, proc/lif/models.py (PyLifModelFloat: the current decays 
 spike where it is above vth, then it is 0), proc/dense/models.py, proc/io.
 """
 
+import io
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,24 +99,29 @@ def spikes(layers: list[Layer], x: Tensor, interpreter: Path) -> Tensor:
         sent[f"weights{number}"] = layer.weights
         sent[f"bias{number}"] = layer.bias
         sent[f"numbers{number}"] = np.array([layer.beta, layer.threshold])
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "asked.npz"), Path(folder, "answered.npy")
-        np.savez(asked, **sent)
-        _call([str(interpreter), "-c", DRIVER, str(asked), str(answered)])
-        return torch.from_numpy(np.load(answered))
+    file = io.BytesIO()
+    np.savez(file, **sent)
+    answered = _call([str(interpreter), "-c", DRIVER], file.getvalue())
+    return torch.from_numpy(np.load(io.BytesIO(answered)))
 
 
-def _call(command: list[str]) -> None:
+def _call(command: list[str], asked: bytes) -> bytes:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, input=asked, capture_output=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"Lava took longer than {PATIENCE:.0f} s") from None
     if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["it ended without a word"])[-1])
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RuntimeError((said or ["it ended without a word"])[-1])
+    return done.stdout
 
 
 DRIVER = """
+import io
 import sys
+
+answer_to = sys.stdout.buffer
+sys.stdout = sys.stderr  # what Lava prints is no answer
 
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
@@ -126,7 +131,7 @@ from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
 from lava.proc.lif.process import LIF
 
-asked = np.load(sys.argv[1])
+asked = np.load(io.BytesIO(sys.stdin.buffer.read()))
 x = asked["x"]  # [T, B, M]
 count = sum(name.startswith("weights") for name in asked.files)
 
@@ -157,6 +162,6 @@ def run(sample):  # [T, M] -> [T, N]
     return record[:, count:].T
 
 
-np.save(sys.argv[2], np.stack([run(x[:, sample]) for sample in range(x.shape[1])], axis=1))
+np.save(answer_to, np.stack([run(x[:, sample]) for sample in range(x.shape[1])], axis=1))
 """
 """What the other Python runs."""

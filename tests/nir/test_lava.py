@@ -16,9 +16,9 @@ from torch import nn
 
 DT = 1e-4
 DOUBLE = """
-import sys
+import io, sys
 import numpy as np
-asked = np.load(sys.argv[1])
+asked = np.load(io.BytesIO(sys.stdin.buffer.read()))
 spk = asked["x"]
 for number in range(sum(name.startswith("weights") for name in asked.files)):
     beta, threshold = asked[f"numbers{number}"]
@@ -28,7 +28,7 @@ for number in range(sum(name.startswith("weights") for name in asked.files)):
         mem = beta * mem + cur[t]
         spk[t] = mem > threshold
         mem = mem * (1 - spk[t])
-np.save(sys.argv[2], spk)
+np.save(sys.stdout.buffer, spk)
 """
 
 
