@@ -4,8 +4,8 @@ Question: What makes a deep spiking network trainable, and what do its depth and
 Reading:  Fang et al. (2021), SEW-ResNet, sec. 3 and 4; snnTorch tutorial 6.
 Run:      python lessons/10_convolutional_snn.py
 Expect:   78.0 ± 0.1 % of CIFAR-10 after 8 CPU minutes, at 2 time steps. After 6400 images, each seen once,
-          33 plain layers get 10 % right (chance), 33 SEW layers 28 % or, with ATan, 35 %. 3 seeds, 43 minutes
-          on two CPU cores.
+          33 plain layers get 10 % right (chance), 33 SEW layers 28 % or, with ATan, 35 %. 3 seeds, about
+          45 minutes on two CPU cores. Spiking ResNet there (one seed): 10 % or, with ATan, 20 %.
 """
 
 # %% [markdown]
