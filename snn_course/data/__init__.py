@@ -1,5 +1,6 @@
-"""Sets of pictures: MNIST, Fashion-MNIST and CIFAR-10, from a copy, a download or a stand-in."""
+"""Sets of pictures: the course's three from a copy, a download or a stand-in; others; or a folder."""
 
-from snn_course.data.images import ARTICLES, DIGITS, Images, load
+from snn_course.data.choice import CHOICES, load
+from snn_course.data.images import ARTICLES, DIGITS, Images
 
-__all__ = ["ARTICLES", "DIGITS", "Images", "load"]
+__all__ = ["ARTICLES", "CHOICES", "DIGITS", "Images", "load"]

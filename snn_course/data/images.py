@@ -97,6 +97,19 @@ class Images:
         rows = drawn[mixed(self.labels[drawn])][:n]
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
+    def shaped(self, channels: int, size: int) -> "Images":
+        """Return the images with 1 channel (grey) or 3, and `size` pixels high and wide."""
+        if channels not in (1, 3):
+            raise ValueError(f"images have 1 channel or 3, not {channels}")
+        from torchvision.transforms.functional import resize, rgb_to_grayscale
+
+        images = self.images
+        if images.shape[2:] != (size, size):
+            images = resize(images, [size, size], antialias=True)
+        if images.shape[1] == 3 and channels == 1:
+            images = rgb_to_grayscale(images)
+        return replace(self, images=images.expand(-1, channels, -1, -1))
+
 
 def load(name: str, split: str) -> Images:
     """Load `mnist` or `fashion-mnist` ([N, 1, 28, 28]) or `cifar10` ([N, 3, 32, 32]).

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from snn_course.runs import lesson
 from snn_course import UsageError, data
@@ -9,6 +10,7 @@ from snn_course.networks import neurons
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 L = lesson.load(9)
@@ -29,7 +31,7 @@ def run(config):
 @pytest.fixture
 def small(monkeypatch):
     """Make the hidden layer small, where a test trains or compares."""
-    monkeypatch.setattr(L.Net.__init__, "__defaults__", (60,))
+    monkeypatch.setattr(L.Net.__init__, "__defaults__", (60, 10))
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +346,42 @@ def test_an_answer_is_there_when_it_stays():
 def test_settings_are_checked():
     with pytest.raises(UsageError, match="num-steps"):
         L.Config(num_steps=1)
+
+
+# ---------------------------------------------------------------------- images of one's own
+
+
+def folder_of_pictures(folder, classes, count):
+    for number in range(classes):
+        (folder / f"class {number:02d}").mkdir()
+        for row in range(count):
+            Image.new("RGB", (8, 6), (number, row % 256, 0)).save(
+                folder / f"class {number:02d}" / f"{row}.png"
+            )
+    return L.Config(scale="quick", device="cpu", dataset=str(folder))
+
+
+def test_pictures_of_ones_own_are_trained_on_and_have_their_own_number_of_classes(tmp_path):
+    config = folder_of_pictures(tmp_path, classes=12, count=70)
+    used = []
+    run = SimpleNamespace(device=torch.device("cpu"), uses=lambda images: used.append(images.as_used))
+    digits, test = L.load_digits(config, run)
+    assert digits.x.shape == (12 * 56, 784)
+    assert (digits.classes, test.classes, len(test.y)) == (12, 12, 12 * 14)
+    assert used[0] == f"pictures in {tmp_path.name}, 672 training images"
+    net = L.Net(20, digits.classes)
+    x, y = digits.batch(torch.arange(64))
+    for loss in L.LOSSES.values():
+        _, spk, mem = L.run_fast(net, x, 4)
+        assert spk.shape == (4, 64, 12)
+        loss(spk, mem, y).backward()
+    x, y = L.one_batch(config, run, digits)  # what looks at single steps keeps to MNIST
+    assert x.shape == (L.BATCH, 784)
+    assert int(y.max()) <= 9
+
+
+def test_too_few_pictures_of_ones_own_are_one_line(tmp_path):
+    config = folder_of_pictures(tmp_path, classes=2, count=10)
+    run = SimpleNamespace(device=torch.device("cpu"), uses=lambda images: None)
+    with pytest.raises(UsageError, match="16 training images are too few: this lesson needs 640"):
+        L.load_digits(config, run)

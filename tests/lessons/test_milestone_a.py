@@ -7,12 +7,13 @@ import sys
 from types import SimpleNamespace
 
 from snn_course.runs import lesson, own_work, scripts
-from snn_course import ROOT, data
+from snn_course import ROOT, UsageError, data
 from snn_course.journal.blocks import template, write_block
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 M = lesson.load("milestone_a_fashion_mnist")
 
@@ -119,7 +120,13 @@ def test_the_page_quotes_what_was_measured():
     table[6, 0] = 10
     score = M.Score(91.23, torch.tensor([]), torch.tensor([300.0, 60, 30, 10]))
     page = M.analysis(score, [20.0, 15.0, 10.0, 5.0], table, points, data.ARTICLES)
-    for text in ("91.23 %", "conv 1 (75 %)", "Shirt for T-shirt/top", "2.00 times fewer", "falls"):
+    for text in (
+        "91.23 %",
+        "conv 1 (75 %)",
+        "10 % of Shirt are taken for T-shirt/top",
+        "2.00 times fewer",
+        "falls",
+    ):
         assert text in " ".join(page.split())
 
 
@@ -142,6 +149,7 @@ def test_titles_say_what_was_measured_and_name_the_classes_of_the_data():
     table[3, 8] = 30
     split = M.Split(torch.zeros(1), torch.zeros(1), data.DIGITS, "MNIST, 1000 test images")
     assert M.title_of_confusion(table, split) == "MNIST, 1000 test images: 30 % of 3 are taken for 8"
+    assert M.mistake(np.eye(10) * 100, data.DIGITS) == "none is taken for another class"
     points = [M.Point(1.0, 2, 74.0, 9000.0), M.Point(2.0, 2, 75.0, 3000.0)]  # fewer spikes are better
     assert (
         M.title_of_sparsity(points)
@@ -300,3 +308,25 @@ def test_only_the_learners_words_make_the_page(tmp_path):
     journal.write_text(text, encoding="utf-8")
     assert own_work.page(journal, BRIEF.stem) == 7
     assert own_work.page(tmp_path / "none.md", BRIEF.stem) == 0
+
+
+def test_own_pictures_take_the_place_of_fashion_mnist(tmp_path):
+    for name in ("cat", "dog", "emu"):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            Image.new("RGB", (9, 7), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    run = SimpleNamespace(device=torch.device("cpu"), uses=lambda images: None)
+    found = M.load_splits(M.Config(dataset=str(tmp_path)), run)
+    assert found.train.classes == ("cat", "dog", "emu")
+    assert (len(found.train.labels), len(found.validation.labels), len(found.test.labels)) == (44, 4, 12)
+    assert M.Net(M.Config(width=4), found)(found.test.images)[0].shape == (12, 3)
+
+
+def test_too_few_pictures_are_one_line(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.new("RGB", (9, 7)).save(tmp_path / name / f"{number}.png")
+    run = SimpleNamespace(device=torch.device("cpu"), uses=lambda images: None)
+    with pytest.raises(UsageError, match="8 training images are too few"):
+        M.load_splits(M.Config(dataset=str(tmp_path)), run)
