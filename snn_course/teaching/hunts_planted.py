@@ -27,7 +27,7 @@ BUG: Mapping[str, Schema] = {
     "hints": items(text(400), 2, 4),
 }
 """What each bug has."""
-_MARKER = re.compile(r"\s*# (exercise:.*|end)$")
+_MARK = re.compile(r" *# (exercise: .*|end)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Bug:
 
     def start(self, lesson: str) -> int:
         """Find the line of a lesson on which the bug begins, counted from 0. Raises: ValueError."""
-        lines, wanted = lesson.split("\n"), self.before.split("\n")
+        lines, wanted = without_marks(lesson), self.before.split("\n")
         starts = [n for n in range(len(lines)) if lines[n : n + len(wanted)] == wanted]
         if len(starts) != 1:
             raise ValueError(f"the lines of 'before' stand {len(starts)} times in it")
@@ -56,7 +56,7 @@ class Bug:
 
     def planted(self, lesson: str) -> str:
         """Give the text of the lesson with the bug in it. Raises: ValueError when its place is not clear."""
-        lines = lesson.split("\n")
+        lines = without_marks(lesson)
         start = self.start(lesson)
         lines[start : start + len(self.before.split("\n"))] = self._wrong
         return "\n".join(lines)
@@ -73,7 +73,7 @@ class Bug:
             if kind == "delete":
                 found |= {first + begin - 1, first + begin}
             elif kind != "equal":
-                found |= set(range(first + begin, first + end))
+                found |= {first + n for n in range(begin, end) if _is_code(self._wrong[n])}
         return found
 
     @property
@@ -94,8 +94,18 @@ class Piece:
         return Piece([*head, *self.lines], moved)
 
 
+def _is_code(line: str) -> bool:
+    """Tell code from words that were changed so that they do not give the bug away."""
+    return not line.strip().startswith(("#", '"""'))
+
+
+def without_marks(lesson: str) -> list[str]:
+    """Give the lines of a lesson without the marks of its exercises, which would point at the bug."""
+    return [line for line in lesson.split("\n") if not _MARK.fullmatch(line)]
+
+
 def piece_of(bug: Bug, lesson: str) -> Piece:
-    """Cut the functions of a bug out of the planted text, without the marks of the exercises."""
+    """Cut the functions of a bug out of the planted text."""
     planted = bug.planted(lesson)
     guilty = bug.guilty(lesson)
     lines = planted.split("\n")
@@ -104,11 +114,8 @@ def piece_of(bug: Bug, lesson: str) -> Piece:
     for start, end in _places(planted, bug.function):
         shown += ["", ""] if shown else []
         for number in range(start, end + 1):
-            is_mark = _MARKER.fullmatch(lines[number - 1])
-            if not is_mark:
-                shown.append(lines[number - 1])
-            if number in guilty:  # where a mark is beside a gap, the line before it and the one after it
-                hits |= {len(shown), len(shown) + 1} if is_mark else {len(shown)}
+            shown.append(lines[number - 1])
+            hits |= {len(shown)} if number in guilty else set()
     return Piece(shown, frozenset(hits))
 
 

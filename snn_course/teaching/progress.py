@@ -75,13 +75,35 @@ def _is_sound(found: Any) -> bool:
 
 
 def _is_script(script: Record) -> bool:
-    parts = [script.get(name, {}) for name in ("check", "quiz", "hunts")]
-    if not all(isinstance(part, dict) for part in parts):
+    check, quiz, hunts = (script.get(name, {}) for name in ("check", "quiz", "hunts"))
+    if not all(isinstance(part, dict) for part in (check, quiz, hunts)):
         return False
-    sittings, questions = parts[1].get("sittings", []), parts[1].get("questions", {})
-    if not isinstance(sittings, list) or not isinstance(questions, dict):
+    held, questions = quiz.get("sittings", []), quiz.get("questions", {})
+    if not isinstance(held, list) or not isinstance(questions, dict):
         return False
-    return all(isinstance(entry, dict) for entry in [*sittings, *questions.values(), *parts[2].values()])
+    return all(map(_is_entry, [check, *held, *questions.values(), *hunts.values()]))
+
+
+_NUMBER = (int, float)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "when": str,
+    "tries": int,
+    "score": _NUMBER,
+    "follow_up": _NUMBER,
+    "verdict": str,
+    "weak": list,
+    "asked": int,
+    "points": _NUMBER,
+    "step": int,
+    "due": str,
+}
+
+
+def _is_entry(entry: Any) -> bool:
+    """Say whether the fields that are read have their kinds."""
+    if not isinstance(entry, dict):
+        return False
+    return all(isinstance(value, _KINDS.get(name, object)) for name, value in entry.items())
 
 
 def change(action: Callable[[Record], Answer]) -> Answer:

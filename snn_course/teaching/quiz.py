@@ -164,6 +164,9 @@ def _weak(bank: Bank, outcome: Outcome) -> str:
 def _tell(bank: Bank, outcome: Outcome, called: str) -> None:
     """Say the score, what it means, and write it into the journal."""
     print(f"\n{RULE}")
+    if outcome.verdict == "not asked":
+        say("No question could be asked here, so there is no score.")
+        return
     again = (
         "" if outcome.follow_up is None else f", then {percent(outcome.follow_up)} of the follow-up questions"
     )

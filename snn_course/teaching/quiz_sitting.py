@@ -10,8 +10,8 @@ quiz share its sitting: a question that one of them has answered is not asked, o
 
 import random
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from snn_course.teaching import progress
 from snn_course.teaching.progress import Record
@@ -28,7 +28,7 @@ class Outcome:
 
     score: float
     verdict: str
-    """ "pass", "marginal" or "re-read"."""
+    """ "pass", "marginal", "re-read", or "not asked" where no question could be."""
     weak: Sequence[str] = ()
     """Short names of the topics with less than a pass."""
     missed: Sequence[Question] = ()
@@ -78,11 +78,11 @@ def follow_ups(bank: Bank, part: Record, history: Mapping[str, Record], seed: in
     weak = weak_topics(bank, part)
     least, most = FOLLOW_UPS
     wanted = min(most, max(least, 2 * len(weak)))
-    candidates = [question for question in bank.questions if question.topic in weak]
-    others = [question for question in candidates if question.id not in part["questions"]]
+    others = [question for question in bank.questions if question.id not in part["questions"]]
+    others = [question for question in others if question.topic in weak]
     chosen = fresh_first(others, history, seed)[:wanted]
-    again = [question for question in candidates if part["answers"].get(question.id) == 0]
-    return chosen + again[: max(0, least - len(chosen))]
+    lacking = max(0, least - len(chosen))
+    return chosen + missed(bank, part)[:lacking]
 
 
 # ---------------------------------------------------------------------- on the record
@@ -112,8 +112,10 @@ def take_up(record: Record, bank: Bank, learner: int) -> Record:
 def _is_sound(opened: Record, bank: Bank) -> bool:
     """Say whether an open sitting can go on: the course may have changed its questions meanwhile."""
     try:
-        ids = [name for part in opened["parts"] for name in [*part["questions"], *part["answers"]]]
-        return bool(ids) and set(ids) <= set(bank.by_id) and isinstance(opened["seed"], int)
+        ids: set[str] = set()
+        for part in opened["parts"]:
+            ids |= {*part["questions"], *part["answers"], *part["hinted"]}
+        return bool(ids) and ids <= set(bank.by_id) and isinstance(opened["seed"], int)
     except (KeyError, TypeError):
         return False
 
@@ -162,15 +164,15 @@ def close(record: Record, bank: Bank, begun: str) -> Outcome | None:
     opened = quiz.get("open")
     if not opened or opened["begun"] != begun or unanswered(opened):
         return None
-    first, *later = opened["parts"]
-    outcome = judged(bank, first, later[0] if later else None)
-    if outcome.verdict == "marginal" and not later:
-        following = follow_ups(bank, first, quiz.get("questions", {}), opened["seed"])
+    outcome = judged(bank, *opened["parts"])
+    if outcome.verdict == "marginal" and len(opened["parts"]) == 1:
+        history = quiz.get("questions", {})
+        following = follow_ups(bank, opened["parts"][0], history, opened["seed"])
         if following:
             opened["parts"].append(_part(following))
-            return Outcome(outcome.score, "marginal", outcome.weak, outcome.missed, follows=True)
+            return replace(outcome, follows=True)
     del quiz["open"]
-    if any(points is not None for points in first["answers"].values()):
+    if outcome.verdict != "not asked":
         progress.enter_sitting(record, bank.stem, vars(outcome))
     return outcome
 
@@ -178,30 +180,45 @@ def close(record: Record, bank: Bank, begun: str) -> Outcome | None:
 # ---------------------------------------------------------------------- scores
 
 
-def mean(points: Sequence[float | None]) -> float:
-    """Give the mean of what could be asked; 0 where nothing could."""
-    known = [value for value in points if value is not None]
-    return round(sum(known) / len(known), 6) if known else 0.0
+def known(part: Record) -> dict[str, float]:
+    """Give the points of the questions that could be asked."""
+    return {name: points for name, points in part["answers"].items() if points is not None}
+
+
+def mean(points: Iterable[float]) -> float:
+    """Give the mean, rounded so that 0.7 is 0.7; 0 of nothing."""
+    values = list(points)
+    return round(sum(values) / len(values), 6) if values else 0.0
+
+
+def missed(bank: Bank, part: Record) -> list[Question]:
+    """Give the questions that brought less than a pass."""
+    return [bank.by_id[name] for name, points in known(part).items() if points < PASS]
 
 
 def weak_topics(bank: Bank, *parts: Record) -> list[str]:
     """Name the topics whose questions brought less than a pass."""
-    points: dict[str, list[float | None]] = {}
+    by_topic: dict[str, list[float]] = {}
     for part in parts:
-        for name, value in part["answers"].items():
-            points.setdefault(bank.by_id[name].topic, []).append(value)
-    return [topic for topic in bank.topics if topic in points and mean(points[topic]) < PASS]
+        for name, points in known(part).items():
+            by_topic.setdefault(bank.by_id[name].topic, []).append(points)
+    return [topic for topic in bank.topics if topic in by_topic and mean(by_topic[topic]) < PASS]
 
 
-def judged(bank: Bank, first: Record, later: Record | None) -> Outcome:
+def judged(bank: Bank, first: Record, later: Record | None = None) -> Outcome:
     """Judge a sitting. A marginal one is made good by its follow-up questions."""
-    score = mean(list(first["answers"].values()))
-    verdict = "pass" if score >= PASS else "marginal" if score >= MARGINAL else "re-read"
-    missed = [bank.by_id[name] for name, points in first["answers"].items() if points is not None]
-    missed = [question for question in missed if first["answers"][question.id] < PASS]
+    points = known(first).values()
+    score = mean(points)
     if later is None:
-        return Outcome(score, verdict, weak_topics(bank, first), missed)
-    again = mean(list(later["answers"].values()))
-    if again >= PASS:
-        verdict = "pass"
-    return Outcome(score, verdict, weak_topics(bank, first, later), missed, again)
+        verdict = verdict_on(score) if points else "not asked"
+        return Outcome(score, verdict, weak_topics(bank, first), missed(bank, first))
+    again = mean(known(later).values())
+    verdict = "pass" if again >= PASS else verdict_on(score)
+    return Outcome(score, verdict, weak_topics(bank, first, later), missed(bank, first), again)
+
+
+def verdict_on(score: float) -> str:
+    """Say what a score means."""
+    if score >= PASS:
+        return "pass"
+    return "marginal" if score >= MARGINAL else "re-read"

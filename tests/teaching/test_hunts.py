@@ -39,8 +39,7 @@ def test_there_are_enough_bugs_and_each_fits_once(stem):
     bugs = hunts_planted.of_script(HUNTED[stem])
     assert len(bugs) >= LEAST
     for bug in bugs:
-        assert lesson_of(stem).count(bug.before) == 1, bug.id
-        ast.parse(bug.planted(lesson_of(stem)))
+        ast.parse(bug.planted(lesson_of(stem)))  # it raises an error where 'before' does not stand once
         piece = hunts_planted.piece_of(bug, lesson_of(stem))
         assert 1 <= len(piece.guilty) <= 4, bug.id
         assert len(piece.lines) <= 150, bug.id
@@ -103,7 +102,11 @@ BUG = {
     "why_it_hides": "both are one sign",
     "hints": ["first", "second"],
 }
-GONE = BUG | {"id": "gone", "before": "    total = total * 1\n    return total", "after": "    return total"}
+GONE = BUG | {  # the mark of an exercise stands between its lines
+    "id": "gone",
+    "before": "    total = a + b\n    total = total * 1\n    return total",
+    "after": "    total = a + b\n    return total",
+}
 
 
 @pytest.fixture

@@ -62,6 +62,9 @@ def test_what_this_version_does_not_know_stays():
         (b'{"scripts": {"x": {"quiz": {"sittings": [3]}}}}', "has not the shape"),
         (b'{"scripts": {"x": {"hunts": {"y": 3}}}}', "has not the shape"),
         (b'{"seed": "a"}', "has not the shape"),
+        (b'{"scripts": {"x": {"quiz": {"sittings": [{"score": "all"}]}}}}', "has not the shape"),
+        (b'{"scripts": {"x": {"quiz": {"questions": {"q": {"asked": "no"}}}}}}', "has not the shape"),
+        (b'{"scripts": {"x": {"check": {"tries": null}}}}', "has not the shape"),
     ],
 )
 def test_a_damaged_file_is_named_and_left_as_it_is(content, said):

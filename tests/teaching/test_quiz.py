@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from datetime import date, timedelta
 
@@ -10,6 +11,7 @@ from snn_course.teaching import progress, questions, quiz, quiz_judge, quiz_sitt
 from snn_course.teaching.quiz_numbers import Computed
 from tests.teaching import small_bank
 
+import psutil
 import pytest
 
 STEM = "02_small"
@@ -304,6 +306,13 @@ def test_code_that_hangs_crashes_or_prints_costs_its_own_question(tmp_path, hold
     assert "Score: 100 %: passed." in said
 
 
+def test_where_no_question_can_be_asked_there_is_no_score(tmp_path, hold):
+    rest = 'code = "answer = 1 / 0"\ntolerance = 1'
+    text = small_bank.bank(small_bank.question("q", kind="number", rest=rest), sitting=1, topics=("one",))
+    assert "so there is no score" in hold([small_bank.script(tmp_path, text)])
+    assert sat() == []
+
+
 # ---------------------------------------------------------------------- the list, the review
 
 
@@ -362,6 +371,28 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
+
+
+ENDLESS = """
+import time
+from snn_course.teaching.quiz_numbers import Job, Numbers
+with Numbers([Job("k", "s", "import time; time.sleep(100)", 0)]) as numbers:
+    while numbers._process is None:
+        time.sleep(0.05)
+    print(numbers._process.pid, flush=True)
+    numbers.of("k")
+"""
+
+
+def test_the_process_that_computes_does_not_outlive_the_one_that_asked():
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8"
+    )
+    worker = psutil.Process(int(asking.stdout.readline()))
+    asking.kill()
+    asking.communicate()
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
