@@ -5,7 +5,8 @@ Reading:  Bellec et al. (2018, 2020: ALIF); Eshraghian et al. (2023) sec. II (re
           snnTorch regression tutorial II.
 Run:      python lessons/13_recurrent_snn.py
 Expect:   horizons of 9.6 ± 1.2 steps (Leaky), 32 ± 2 (RLeaky), 286 ± 59 (ALIF); MNIST by rows 96.0 ± 0.3 %
-          (RLeaky), 98.4 ± 0.1 % (SLSTM). 3 seeds, 38 minutes on one busy CPU core.
+          (RLeaky), 98.4 ± 0.1 % (SLSTM). 3 seeds, 38 minutes on one busy CPU core. Stacks of 1, 2, 3 RLeaky
+          layers, delays of 10 to 80 alone: horizons of 30.6 ± 1.6, 31.4 ± 3.9, 31.5 ± 1.2 steps.
 """
 
 # %% [markdown]
@@ -189,8 +190,10 @@ def ring(run: lesson.Run) -> None:
 # gone; one too many, and two go round.
 #
 # Nobody wires such rings by hand. The weights $V$ are learned. That is a recurrent network
-# (RNN), trained by BPTT as in lesson 09. The plain loop, as snnTorch means it: states are
-# made at the start of each batch, and handed on from step to step.
+# (RNN), trained by BPTT as in lesson 09: unrolled over its steps, it is a deep network
+# whose layers share their weights, and now the way from step to step has weights of its
+# own. The plain loop, as snnTorch means it: states are made at the start of each batch, and
+# handed on from step to step.
 
 
 # %%
@@ -227,7 +230,8 @@ class RLeakyNet(nn.Module):
 # The forget gate $f$ says what share of the cell is kept, the input gate $i$ what share of
 # the new candidate $g$ gets in, the output gate $o$ what is shown. Compare $f[t]$ with
 # $\beta$: it does the same, but it is chosen at each step, by the network, for each cell. A
-# gate at 1 keeps a cell for ever.
+# gate at 1 keeps a cell for ever. A gate at 0 empties it, when a new sequence begins, say.
+# `snn.Leaky` has neither choice.
 #
 # `snn.SLSTM` (spiking LSTM) is an LSTM whose $h$ is compared with a threshold: the layer
 # above sees spikes. What goes back into the layer is $h$, not the spikes. In its call,
@@ -1015,8 +1019,11 @@ def draw_recall(config: Config, run: lesson.Run, curves: Curves, ends: dict[str,
 # One recurrent layer remembers for a while. Do two or three in a row remember longer? Two
 # guesses. *Yes*: each has its own spikes going round, and the second may hold what the
 # first has worked out. *No*: an error must also find its way down through all of them, and
-# each layer multiplies it by surrogate slopes (lesson 07). The same task decides, with more
-# time for nobody: the same number of updates for each depth.
+# each layer multiplies it by surrogate slopes (lesson 07). The same task decides, with the
+# same number of updates for each depth.
+#
+# Watch for a layer that falls silent: if the run prints that a hidden layer never fires,
+# nothing from below it is heard any more, however much is remembered there.
 
 
 # %%
