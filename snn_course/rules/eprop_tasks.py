@@ -1,15 +1,13 @@
-"""What the e-prop half of lesson 15 needs beside its rule: weights, two tasks, the training loop, figures."""
+"""What the e-prop half of lesson 15 needs beside its rule: two tasks, and the training loop."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from snn_course.runs import figures
 from snn_course.rules.plasticity import Pair, accuracy
 from snn_course.runs.divergence import finite
 
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -21,56 +19,6 @@ Learn = Callable[..., torch.Tensor]
 Draw = Callable[[], Batch]
 CUE_NEURONS = 10
 """Input neurons in each of the four groups of the cue task: left, right, decide now, noise."""
-
-
-class AdaptiveWeights:
-    """Weights of a layer of LIF and ALIF neurons and of its read-out; lesson 15 adds the step and the rules.
-
-    Args:
-        inputs: I.
-        outputs: K.
-        neurons: N; the second half of them are ALIF neurons.
-        rho: share of an ALIF neuron's adaptation that stays after a step.
-        lift: by how much a spike lifts the threshold of an ALIF neuron.
-        recurrent: spikes go back to all neurons of the layer.
-        like: a tensor whose type and device the weights take.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        neurons: int,
-        rho: float,
-        lift: float,
-        recurrent: bool = True,
-        like: torch.Tensor | None = None,
-    ) -> None:
-        like = torch.zeros(()) if like is None else like
-        parts = [torch.randn(neurons, inputs) * inputs**-0.5]
-        if recurrent:
-            parts.append(torch.randn(neurons, neurons) * neurons**-0.5)
-        self.weight: Any = torch.cat(parts, 1).to(like).requires_grad_()  # [N, I + N], or [N, I]
-        self.out: Any = (torch.randn(outputs, neurons) * neurons**-0.5).to(like).requires_grad_()  # [K, N]
-        self.lift = (lift * (torch.arange(neurons) >= neurons // 2)).to(like)  # [N]: 0 for a LIF neuron
-        self.rho, self.recurrent = rho, recurrent
-
-    def start(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Give membrane, adaptation, spikes [B, N] and output [B, K] before the first step: all zero."""
-        rest = x.new_zeros(x.shape[1], len(self.weight))
-        return rest, rest, rest, x.new_zeros(x.shape[1], len(self.out))
-
-    def step(self, x: torch.Tensor, state: Any, cut: bool = False) -> Any:
-        """Take the input [B, I] of one step: the lesson says how."""
-        raise NotImplementedError
-
-    def outputs(self, x: torch.Tensor, cut: bool = False) -> torch.Tensor:
-        """Give the output [T, B, K] of each step, for inputs [T, B, I]."""
-        state, outs = self.start(x), []
-        for x_t in x.unbind(0):
-            state = self.step(x_t, state, cut)[0]
-            outs.append(state[-1])
-        return torch.stack(outs)
 
 
 def cues(batch: int, cues: int = 7, on: int = 6, off: int = 2, delay: int = 100, decide: int = 10) -> Batch:
@@ -198,36 +146,7 @@ def fit(run: "Run", name: str, net: Any, learn: Learn, task: Task, rate: float) 
 
 
 @torch.no_grad()
-def test(net: AdaptiveWeights, task: Task) -> float:
+def test(net: Any, task: Task) -> float:
     """Give the accuracy in % on the task's test batches."""
     answers = [(torch.tensordot(when, net.outputs(x), 1).argmax(1), y) for x, y, when in task.tests]
     return accuracy(*map(torch.cat, zip(*answers, strict=True)))
-
-
-def title_of_eprop(cosine: float, lengths: Any, kept: Any) -> str:
-    """Say how close e-prop's gradient is to BPTT's, and what each rule holds for the first and the last T."""
-    held = [f"{name} {sizes[0]:.0f} to {sizes[-1]:.0f}" for name, sizes in kept.items()]
-    return f"e-prop: cosine {cosine:.2f} to BPTT; kB, T {lengths[0]} to {lengths[-1]}: {', '.join(held)}"
-
-
-def draw_eprop(run: "Run", grads: Any, lengths: Any, kept: Any, curves: Any) -> None:
-    """Draw e-prop's gradients over BPTT's, memory by T, and the accuracy on each task while it is learned."""
-    exact, found = grads["recurrent"]
-    cosine = torch.cosine_similarity(exact, found, dim=0).item()
-    title = title_of_eprop(cosine, lengths, kept)
-    fig, axes = figures.new(title, 2, 2, (10.5, 7.5))
-    for name, style in (("recurrent", "."), ("no recurrence", "x")):
-        exact, grad = (part.cpu() / grads[name][0].abs().max().item() for part in grads[name])
-        axes[0].plot(exact, grad, style, ms=3, alpha=0.6, label=name)
-    axes[0].set(xlabel="BPTT, over its largest", ylabel="e-prop", title="Gradient of each weight")
-    for (name, sizes), style in zip(kept.items(), ("s-", "o-", "^-"), strict=True):
-        axes[1].plot(lengths, sizes, style, label=name)
-    axes[1].set(xlabel="num_steps", ylabel="kB", xscale="log", yscale="log", title="Memory for one sequence")
-    for ax, (task, rules) in zip(axes[2:], curves.items(), strict=True):
-        for rule, hits in rules.items():
-            parts = np.array_split(np.asarray(hits), 10)
-            ax.plot(np.cumsum([len(part) for part in parts]), [part.mean() for part in parts], label=rule)
-        ax.set(xlabel="batches", ylabel="accuracy, %", title=f"Learning {task}: accuracy on new batches")
-    for ax in axes:
-        ax.legend()
-    run.figure(fig, "eprop")

@@ -1,9 +1,8 @@
-"""What the STDP half of lesson 15 needs beside its rule: spikes of pixels, snnTorch's learner, figures."""
+"""What the STDP half of lesson 15 needs beside its rule: spikes of pixels, snnTorch's learner, pictures."""
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from snn_course.runs import figures
 from snn_course import data
 
 import torch
@@ -120,7 +119,7 @@ def accuracy(answers: torch.Tensor, y: torch.Tensor) -> float:
     return 100 * (answers == y).double().mean().item()
 
 
-# ---------------------------------------------------------------------- figures
+# ---------------------------------------------------------------------- pictures
 
 
 def mosaic(images: torch.Tensor, columns: int) -> torch.Tensor:
@@ -128,29 +127,3 @@ def mosaic(images: torch.Tensor, columns: int) -> torch.Tensor:
     images = images[: len(images) // columns * columns]
     images = images / images.amax(1, keepdim=True).clamp(min=1e-9)
     return images.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, 28 * columns)
-
-
-def title_of_stdp(neurons: int, accuracy: float) -> str:
-    """Say what the neurons whose weights are drawn make of the digits."""
-    return f"{neurons} neurons with STDP name {accuracy:.0f} % of the test digits"
-
-
-def draw_stdp(
-    run: "Run", gaps: Any, measured: Any, exact: Any, fields: Any, classes: Any, accuracy: float
-) -> None:
-    """Draw the window of STDP, the fields of the neurons [N, 784], and a picture for each class [10, 784]."""
-    title = title_of_stdp(len(fields), accuracy)
-    fig, axes = figures.new(title, 1, 3, (12, 4.3), width_ratios=(1.3, 1.3, 0.75))
-    axes[0].plot(gaps, exact, color=figures.GREY, lw=4, alpha=0.5, label="exponentials")
-    axes[0].plot(gaps, measured, ".", ms=3, color=figures.BLUE, label="measured")
-    axes[0].axvline(0, color=figures.GREY, lw=0.7)
-    axes[0].set(xlabel="t_post - t_pre, steps", ylabel="change of the weight", title="Window of STDP")
-    axes[0].legend(loc="upper left")
-    axes[1].imshow(mosaic(fields.cpu(), 10))
-    axes[1].set(title=f"Weights of {len(fields) // 10 * 10} neurons, by their name")
-    axes[2].imshow(mosaic(classes.cpu(), 2))
-    axes[2].set(title="Each class, read back")
-    for ax in axes[1:]:
-        ax.set(xticks=[], yticks=[])
-        ax.grid(visible=False)
-    run.figure(fig, "stdp")

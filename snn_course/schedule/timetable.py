@@ -43,7 +43,7 @@ TIMETABLE = {
     "12_hardware_deep_dive": Entry(14, 840, "beside"),  # one frame on each device
     "13_recurrent_snn": Entry(21, 2280),
     "14_loss_and_regularization": Entry(12, 2520),
-    "15_stdp_online_learning": Entry(26, 480),
+    "15_stdp_online_learning": Entry(34, 570),
     "16_ann_to_snn": Entry(21, 1740),
     "17_energy_and_export": Entry(8, 240),
     "18_spiking_transformers": Entry(30, 1440, "beside"),  # attention over more and more tokens

@@ -1,4 +1,4 @@
-"""The helpers of lesson 15's second half: weights, the two tasks, training."""
+"""The helpers of lesson 15's second half: the two tasks, training."""
 
 from pathlib import Path
 
@@ -61,20 +61,6 @@ def test_rows_are_steps():
     assert sum(len(labels) for _, labels, _ in task.tests) == 70
 
 
-def test_half_of_the_neurons_adapt():
-    weights = eprop_tasks.AdaptiveWeights(7, 3, 10, 0.9, 0.2)
-    assert weights.weight.shape == (10, 17)
-    assert weights.out.shape == (3, 10)
-    assert weights.lift.tolist() == pytest.approx([0] * 5 + [0.2] * 5)
-    assert eprop_tasks.AdaptiveWeights(7, 3, 10, 0.9, 0.2, recurrent=False).weight.shape == (10, 7)
-    assert (
-        eprop_tasks.AdaptiveWeights(7, 3, 10, 0.9, 0.2, like=torch.zeros(1).double()).out.dtype
-        == torch.double
-    )
-    with pytest.raises(NotImplementedError):
-        weights.outputs(torch.zeros(2, 1, 7))
-
-
 def test_training_lowers_the_rate_and_gives_a_curve(run):
     rates = []
 
@@ -115,8 +101,3 @@ def test_score_is_that_of_all_test_batches():
     task = tiny()
     share = 100 * task.tests[0][1].float().mean().item()
     assert eprop_tasks.test(Constant(), task) == pytest.approx(share)
-
-
-def test_the_title_says_what_was_measured():
-    title = eprop_tasks.title_of_eprop(-0.5, (28, 1000), {"e-prop": [1.0, 900.0], "BPTT": [5.0, 5.0]})
-    assert title == "e-prop: cosine -0.50 to BPTT; kB, T 28 to 1000: e-prop 1 to 900, BPTT 5 to 5"

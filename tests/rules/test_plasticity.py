@@ -126,7 +126,3 @@ def test_count_does_not_depend_on_how_images_are_split(monkeypatch):
     assert counts.shape == (300, 10)
     assert counts.sum() > 0
     torch.testing.assert_close(counts[:20], plasticity.count(layer, x[:20], 10))
-
-
-def test_the_title_says_what_was_measured():
-    assert plasticity.title_of_stdp(100, 11.0) == "100 neurons with STDP name 11 % of the test digits"
