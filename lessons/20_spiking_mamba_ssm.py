@@ -106,11 +106,13 @@ Score = dict[str, Any]  # of one network, as evaluate gives it
 #
 # and no step waits for another one.
 #
-# **Scan.** Two steps in a row are again one step: $x \to a_2 (a_1 x + b_1) + b_2 = (a_2
-# a_1)\,x + (a_2 b_1 + b_2)$. So first join each step with the one before, then these pairs
-# with the pair before, and so on: after $\log_2 T$ rounds each step holds its answer.
-# Unlike the convolution, a scan also works where $a$ differs from step to step. Keep that
-# in mind for chapter 7.
+# **Scan.** Two steps in a row are again one step:
+#
+# $$a_2 (a_1 x + b_1) + b_2 = (a_2 a_1)\,x + (a_2 b_1 + b_2) .$$
+#
+# So first join each step with the one before, then these pairs with the pair before, and so
+# on: after $\log_2 T$ rounds each step holds its answer. Unlike the convolution, a scan
+# also works where $a$ differs from step to step. Keep that in mind for chapter 7.
 
 
 # %%

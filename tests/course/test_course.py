@@ -33,6 +33,19 @@ def test_scripts_are_found_in_the_order_of_the_course(tmp_path):
     assert stems == ["00_environment_test", "02_c", "09_a", "milestone_a_x", "10_b", "capstone_pong"]
 
 
+def test_of_a_milestone_the_worked_answer_is_run_and_the_brief_is_shown(tmp_path):
+    (tmp_path / "solutions").mkdir()
+    brief, answer = tmp_path / "milestone_a_x.py", tmp_path / "solutions" / "milestone_a_x.py"
+    answer.write_text('"""Milestone A: the answer."""')
+    (tmp_path / "solutions" / "__init__.py").touch()
+    (found,) = scripts.find(tmp_path)
+    assert (found.path, found.front) == (answer, answer)
+    brief.write_text('"""Milestone A: the task."""')
+    (found,) = scripts.find(tmp_path)
+    assert (found.path, found.front) == (answer, brief)
+    assert found.card()["title"] == "the task"
+
+
 def test_picking_is_by_number_stem_path_or_clear_beginning():
     known = [scripts.Script(Path(f"{s}.py")) for s in ("01_lif", "10_conv", "capstone_game", "capstone_pong")]
     for name, stem in [("1", "01_lif"), ("01", "01_lif"), ("10", "10_conv"), ("lessons/01_lif.py", "01_lif")]:

@@ -142,8 +142,8 @@ def _page(script: Script) -> Page:
         _label(script),
         title[:1].upper() + title[1:],
         card["question"],
-        script.path.relative_to(ROOT).as_posix(),
-        script.path.read_text(encoding="utf-8", errors="replace"),
+        script.front.relative_to(ROOT).as_posix(),
+        script.front.read_text(encoding="utf-8", errors="replace"),
         number=script.number,
     )
 
