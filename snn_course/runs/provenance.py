@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_course import ROOT
+from snn_course import ROOT, workspace_dir
 from snn_course.runs.command import command
 from snn_course.runs.scripts import card_of
 
@@ -31,8 +31,12 @@ def is_shared() -> bool:
 
 
 def name_of(config: "Config", script: Path) -> str:
-    """Name a run as its results folder is called: the script's stem, and the part that runs."""
-    return "_".join(filter(None, (script.stem, config.part)))
+    """Name a run as its results folder is called: the script's stem, and the part that runs.
+
+    A learner's own version has results of its own, so that those of the lesson stay.
+    """
+    own = "mine" if script.is_relative_to(workspace_dir().resolve()) else ""
+    return "_".join(filter(None, (script.stem, config.part, own)))
 
 
 def stamp_of(scale: str, data: Iterable[Mapping[str, Any]]) -> str:
