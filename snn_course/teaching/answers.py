@@ -1,6 +1,5 @@
 """What a solution gives on a small input, in a form that can be compared."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -41,10 +40,17 @@ def same(one: Any, other: Any) -> bool:
     return bool(type(one) is type(other) and one == other)
 
 
+def raised(kind: str, message: str) -> str:
+    """Say with which error something ends."""
+    if kind == "SystemExit":
+        return "It ends the program, by exit() or the like."
+    return f"It ends with {kind}: {message}" if message else f"It ends with {kind}."
+
+
 def difference(own: Any, right: Any) -> str:
     """Say in one sentence where an answer differs first from the right one."""
     if isinstance(own, Raised):
-        return f"It ends with {own[0]}: {own[1]}"
+        return raised(*own)
     if own is None:
         return "It gives nothing back: is a return missing, or a result that is never set?"
     if isinstance(own, tuple) and isinstance(right, tuple):
@@ -75,8 +81,3 @@ def _short(value: Any) -> str:
     if isinstance(value, tuple):
         return f"{len(value)} results"
     return f"'{value}'" if isinstance(value, str) else str(value)
-
-
-def is_nan(value: Any) -> bool:
-    """Say whether an answer is a single nan."""
-    return isinstance(value, float) and math.isnan(value)

@@ -23,6 +23,7 @@ GRACE = 10.0
 """Seconds of work after which a process is ended that did not end itself."""
 OUTPUT = 2_000_000
 """Bytes that it may print."""
+ENDLESS = "it prints without end"
 SHOWN = 10
 """Lines of its own output that are shown."""
 
@@ -57,6 +58,8 @@ def run(stem: str, file: Path, limits: Limits) -> Found:
         found.ended = ""
     for event in found.of("stopped"):
         found.ended = event["says"]
+    if found.ended == ENDLESS:
+        found.printed = found.printed[-2:]
     return found
 
 
@@ -68,7 +71,7 @@ def _watched(command: list[str], home: Path, limits: Limits) -> str:
         while process.poll() is None:
             time.sleep(TICK)
             if printed.stat().st_size > OUTPUT:
-                return "it prints without end"
+                return ENDLESS
             late = time.monotonic() - began > limits.at_most + GRACE
             if late or _work(process.pid) > limits.seconds + GRACE:
                 return f"after {limits.seconds:.0f} s it is not through"

@@ -53,8 +53,11 @@ def check(script: Script, command: str, seconds: float = Limits.seconds) -> tupl
     progress.note_check(script.stem, report.passed)
     if report.passed:
         hints.close(wanted)
-    warning = blocks.write_block(journal_file(), f"{script.stem} check", report.for_journal())
-    return report.passed, [*lines, *([warning] if warning else [])]
+    if hints.is_news(wanted, report.for_journal("")):
+        when = datetime.now().astimezone().strftime(", %Y-%m-%d %H:%M")
+        warning = blocks.write_block(journal_file(), f"{script.stem} check", report.for_journal(when))
+        lines += [warning] if warning else []
+    return report.passed, lines
 
 
 class Report:
@@ -104,13 +107,21 @@ class Report:
             yield from self._chapter(chapter)
         if self.broken:
             yield from filled(f"The check stopped: {self.broken}.", "  ", "    ")
-        for event in self.found.of("tried"):
+        for event in self._tried():
             yield from filled(f"Your file tried to {event['says']}; the check did not let it.", "  ", "    ")
         if self.found.printed:
             yield "  Your file printed:"
             yield from (f"    {line[:75]}" for line in self.found.printed)
+        if self.broken and not self.tasks:
+            yield from ("", "Mend that first, and check again.")
+            return
         yield ""
         yield from self._end()
+
+    def _tried(self) -> list[dict[str, Any]]:
+        """Give what the file was kept from, where no task tells of it."""
+        told = " ".join(event["says"] for event in self.tasks.values())
+        return [event for event in self.found.of("tried") if event["says"] not in told]
 
     def _tasks(self) -> Iterator[str]:
         for task in self.wanted.tasks:
@@ -122,6 +133,7 @@ class Report:
                 yield f"  {head}holds"
             elif event["state"] == UNWRITTEN:
                 yield f"  {head}not written yet{self._place(task, event)}"
+                yield from filled(event["says"], "      ")
             else:
                 yield f"  {head}does not hold{self._place(task, event)}"
                 if event["mistake"]:
@@ -155,7 +167,7 @@ class Report:
         if any(event["state"] == UNWRITTEN for event in self.tasks.values()):
             yield from self._first_words()
         task = self.first_open
-        if task is None or (self.broken and not self.tasks):
+        if task is None:
             if not self.broken:
                 yield "Each task by itself holds, and the lesson with them does not: what do they"
                 yield "do together?"
@@ -170,25 +182,24 @@ class Report:
         if task is not None and self.tasks.get(task.id, {}).get("state") == UNWRITTEN:
             hints.open_task(self.wanted, task)
             line = workspace.line_of(task.number, self.text)
-            where = f"in line {line}" if line else f"as {task.region.within}"
+            where = f"line {line}" if line else f"as {task.region.within}"
             name = workspace.shown(self.path)
-            yield from filled(f"Write task {task.number} first: open {name}, {where}.", "")
+            yield from filled(f"Write task {task.number} first: {name}, {where}.", "")
             yield from filled(task.words, "  ")
 
     # ------------------------------------------------------------------ in the journal
 
-    def for_journal(self) -> str:
+    def for_journal(self, when: str) -> str:
         """Give the block for the journal."""
-        when = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
         held = [task.id for task in self.wanted.tasks if self.tasks.get(task.id, {}).get("state") == HOLDS]
         claims = sum(len(event["claims"]) for event in self.chapters)
         if self.passed:
             return (
-                f"**My own solution**, {when}: passed. {len(held)} of {len(self.wanted.tasks)} tasks, and "
+                f"**My own solution**{when}: passed. {len(held)} of {len(self.wanted.tasks)} tasks, and "
                 f"{claims} proofs and goals of the lesson hold with it."
             )
         of_all = f"{len(held)} of {len(self.wanted.tasks)} tasks hold"
-        lines = [f"**My own solution**, {when}: not through yet; {of_all}."]
+        lines = [f"**My own solution**{when}: not through yet; {of_all}."]
         if self.broken:
             lines.append(f"- The check stopped: {self.broken}.")
         for event in [*self.tasks.values(), *self.chapters]:

@@ -1,5 +1,6 @@
 """Hints: for each task a question, the place, the idea; one more each time, and never the answer."""
 
+import hashlib
 from collections.abc import Iterator
 
 from snn_course import UsageError, one_line
@@ -49,6 +50,19 @@ def close(wanted: Exercises) -> None:
         of(record, wanted.script.stem).pop("open", None)
 
     progress.change(noted)
+
+
+def is_news(wanted: Exercises, text: str) -> bool:
+    """Say whether a check found another thing than the one before, and remember what."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def noted(record: Record) -> bool:
+        part = of(record, wanted.script.stem)
+        before = part.get("found")
+        part["found"] = digest
+        return bool(before != digest)
+
+    return progress.change(noted)
 
 
 def following(script: Script, name: str, command: str) -> Iterator[str]:

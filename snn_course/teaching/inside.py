@@ -81,7 +81,7 @@ def _check(stem: str, file: Path, tell: Tell) -> None:
 
 def _names(file: Path) -> dict[str, object]:
     """Run a learner's file as a module, and give all its names. Raises: Broken."""
-    module = ModuleType("snn_lesson_mine")
+    module = ModuleType("snn_lesson_own")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module
     try:

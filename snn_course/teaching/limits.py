@@ -26,18 +26,18 @@ PROCESSES = {
 }
 CONNECTIONS = {"socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 CHANGES = {
-    "os.chmod": 1,
-    "os.chown": 1,
-    "os.link": 2,
-    "os.mkdir": 1,
-    "os.remove": 1,
-    "os.rename": 2,
-    "os.rmdir": 1,
-    "os.symlink": 2,
-    "os.truncate": 1,
-    "shutil.rmtree": 1,
+    "os.chmod": (1, "change the rights of"),
+    "os.chown": (1, "give away"),
+    "os.link": (2, "make a link to"),
+    "os.mkdir": (1, "make the folder"),
+    "os.remove": (1, "delete"),
+    "os.rename": (2, "move"),
+    "os.rmdir": (1, "delete the folder"),
+    "os.symlink": (2, "make a link to"),
+    "os.truncate": (1, "cut off"),
+    "shutil.rmtree": (1, "delete the folder"),
 }
-"""Events that change files, and how many of their arguments are paths."""
+"""Events that change files: how many of their arguments are paths, and what they do."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 WORK = 0.5
 """Seconds of work that show that a file does not only wait."""
@@ -66,9 +66,11 @@ class Fence:
             if flags & _WRITES:
                 self._outside(path, -1, "write")
         elif event in CHANGES:
-            folder = next((one for one in arguments[CHANGES[event] :] if isinstance(one, int)), -1)
-            for path in arguments[: CHANGES[event]]:
-                self._outside(path, -1 if event == "os.chmod" else folder, event.split(".")[1])
+            count, what = CHANGES[event]
+            numbers = [one for one in arguments[count:] if isinstance(one, int)]
+            folder = numbers[-1] if numbers else -1  # that of a relative path; -1: the one where one is
+            for path in arguments[:count]:
+                self._outside(path, folder, what)
         elif event in PROCESSES:
             self._refuse("start another process")
         elif event in CONNECTIONS:

@@ -7,7 +7,9 @@ The lesson's own solution must hold, the untouched file must be called unwritten
 version must be named. The exit code is 1 where one is not so.
 """
 
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +78,10 @@ def main(names: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        with tempfile.TemporaryDirectory() as scratch:
+            os.environ["SNN_RESULTS"] = scratch
+            code = main(sys.argv[1:])
+        sys.exit(code)
     except UsageError as error:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         sys.exit(2)

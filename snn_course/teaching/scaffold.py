@@ -11,12 +11,21 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from snn_course import ROOT, workspace_dir
 from snn_course.teaching import regions
 from snn_course.teaching.exercises import Exercises, Task
 from snn_course.teaching.outline import Outline, names_passed_on
 from snn_course.teaching.regions import Definition
 
 WIDTH = 100
+PARENT = "str(Path(__file__).resolve().parents[1])"
+TO_THE_COURSE = f"""\
+import sys
+from pathlib import Path
+
+sys.path.insert(0, {PARENT})  # where snn_course is
+"""
+"""What a lesson has before it imports the helper."""
 MARK = "is still to be written"
 """What the error says that stands in the place of a region."""
 
@@ -54,7 +63,7 @@ def _comment(*paragraphs: str) -> str:
 def _with_holes(exercises: Exercises, command: str) -> str:
     count = len(exercises.tasks)
     holes = {task.number: in_words(task, count) + placeholder(task) for task in exercises.tasks}
-    source = regions.replaced(exercises.source, holes)
+    source = _with_way(regions.replaced(exercises.source, holes))
     source = source.replace(f"python lessons/{exercises.script.path.name}", f"python {_file(exercises)}", 1)
     head = ast.parse(source).body[0]
     lines = source.splitlines(keepends=True)
@@ -93,7 +102,7 @@ def _card(exercises: Exercises, command: str) -> str:
 
 
 def _imports(exercises: Exercises) -> str:
-    """Give the lesson's imports as they stand there."""
+    """Give the lesson's imports as they stand there, and the way to the course's folder before them."""
     lines = exercises.source.splitlines()
     kept: list[str] = []
     for node in Outline(exercises.source).tree.body:
@@ -101,9 +110,22 @@ def _imports(exercises: Exercises) -> str:
         if isinstance(node, ast.Import | ast.ImportFrom) or adds_path:
             gap = lines[node.lineno - 2].strip() == "" and kept
             kept.append("\n" * bool(gap) + "\n".join(lines[node.lineno - 1 : node.end_lineno]))
-    last = max(place for place, line in enumerate(kept) if "snn_course" in line)
-    kept.insert(last + 1, "from snn_course.teaching import composed")
-    return "# %%\n" + "\n".join(kept) + "\n"
+    ours = [place for place, line in enumerate(kept) if "snn_course" in line]
+    kept.insert(ours[-1] + 1, "from snn_course.teaching import composed")
+    if "sys.path" not in "".join(kept):  # a script that lies in the course's folder itself
+        kept[: ours[0]] = [*_without(kept[: ours[0]], TO_THE_COURSE), TO_THE_COURSE]
+    return _with_way("# %%\n" + "\n".join(kept) + "\n")
+
+
+def _without(lines: Sequence[str], block: str) -> list[str]:
+    return [line for line in lines if line not in block.splitlines()]
+
+
+def _with_way(text: str) -> str:
+    """Name the course's folder whole, where the learner's files are not in it."""
+    if workspace_dir().resolve().parent == ROOT:
+        return text
+    return text.replace(PARENT, repr(str(ROOT)), 1)
 
 
 def _given(exercises: Exercises) -> str:
@@ -114,7 +136,8 @@ def _given(exercises: Exercises) -> str:
     words = _comment(
         "The lesson itself. Its parts that you may need have names here; the others: given.NAME."
     )
-    names = outline.used_by(exercises.names)
+    settings = ["Config", "SCALES"]
+    names = settings + [name for name in outline.used_by(exercises.names) if name not in settings]
     lines = [f"{name} = given.{name}" for name in names]
     return "\n".join([words + f"given = lesson.load({which})", *lines])
 

@@ -107,6 +107,8 @@ class Trials:
         self.file = file
         self.names = names
         self.outline = Outline(exercises.source)
+        self.done: list[ast.stmt] = []
+        """Statements of ``main`` that have run."""
 
     # ------------------------------------------------------------------ tasks
 
@@ -177,8 +179,8 @@ class Trials:
                 answer = answers.plain(names.get("answer", run.numbers))
             except ProofMissed:
                 answer = answers.plain(run.numbers)
-            except Exception as error:
-                answer = answers.Raised((type(error).__name__, " ".join(str(error).split())[:300]))
+            except (Exception, SystemExit) as error:
+                answer = answers.Raised(_in_words(error))
                 line = self.line_of(error)
         plt.close("all")
         return answer, facts, line
@@ -220,7 +222,10 @@ class Trials:
     def _chapter(self, chapter: str, run: TrialRun, names: dict[str, Any]) -> Verdict:
         before = len(run.judged())
         compute.seed_all(run.config.seed)
-        statements = ast.Module(self.outline.statements(chapter), type_ignores=[])
+        *needed, last = self.outline.statements(chapter)
+        new = [one for one in needed if one not in self.done] + [last]
+        self.done += new
+        statements = ast.Module(new, type_ignores=[])
         try:
             exec(compile(statements, str(self.exercises.script.path), "exec"), names)
         except ProofMissed:
@@ -229,9 +234,8 @@ class Trials:
             return Verdict(chapter, FAILS, f"The training diverged: {error}")
         except UsageError:
             raise
-        except Exception as error:
-            says = f"It ends with {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            return Verdict(chapter, FAILS, says, line=self.line_of(error))
+        except (Exception, SystemExit) as error:
+            return Verdict(chapter, FAILS, answers.raised(*_in_words(error)), line=self.line_of(error))
         finally:
             plt.close("all")
         return self._judge(chapter, run.judged()[before:])
@@ -253,6 +257,10 @@ class Trials:
             if measure["met"]:
                 held.append(wording.name_of(measure))
         return Verdict(chapter, HOLDS, claims=held)
+
+
+def _in_words(error: BaseException) -> tuple[str, str]:
+    return type(error).__name__, " ".join(str(error).split())[:300]
 
 
 def _as_setting(value: Any) -> Any:
