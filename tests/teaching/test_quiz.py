@@ -76,7 +76,7 @@ def test_a_hint_costs_half_also_after_a_stop(small, hold):
     assert "  Hint: think of q" in hold([small], "h")
     said = hold([small], *keys(small, [True] * 4))
     assert "(You have seen the hint.)" in said
-    assert "0.5 of 1 point." in said
+    assert "Right. The hint halves it.\n" in said
     assert sat()[0]["score"] == 0.875
 
 
