@@ -47,6 +47,7 @@ class Asking:
         question = self.question
         say(self.words(question.ask))
         if question.kind == "prints":
+            print()
             say(f"```\n{question.code.strip()}\n```")
         if self.computed.spikes:
             print("\n" + "\n".join(raster(self.computed.spikes)))
@@ -111,6 +112,7 @@ class Asking:
         if self.earned < 1 and self.question.form != "short":
             self._show_answer()
         say(self.words(self.question.explain), "  ")
+        say(f"Topic: {self.question.about}", "  ", "    ")  # before the answer it might give that away
         say(f"Read: {self.question.reading}", "  ", "    ")
         say(self.words(self.question.more), "  More: ", "    ")
         if self.question.links:
