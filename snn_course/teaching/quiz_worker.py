@@ -44,7 +44,7 @@ def names_for(job: Job) -> dict[str, Any]:
     whole = " ".join([job["code"], *job.get("slips", [])])
     if "lesson" in whole:
         names["lesson"] = module_of(job)
-    if "torch" in whole or "lesson" in whole:
+    if "torch" in whole or "lesson" in whole or job.get("spikes"):
         import torch
 
         names["torch"] = torch
@@ -64,7 +64,7 @@ def answer(job: Job) -> Answer:
     if "answer" in names:
         found["answer"] = float(names["answer"])
     if job.get("spikes"):
-        found["spikes"] = [[int(value) for value in row] for row in names["spikes"].tolist()]
+        found["spikes"] = names["torch"].as_tensor(names["spikes"]).int().tolist()
     return found
 
 

@@ -74,6 +74,21 @@ def test_every_topic_is_asked_often_enough(stem):
 
 
 @each_bank
+def test_a_sitting_meets_every_topic_and_the_next_one_brings_others(stem):
+    bank = bank_of(stem)
+    for seed in SEEDS:
+        first = quiz_sitting.draw(bank, {}, seed)
+        assert len({question.id for question in first}) == len(first) == bank.sitting
+        if kind_of(stem) != "project":
+            assert {question.topic for question in first} == set(bank.topics)
+        asked = {question.id: {"asked": 1, "when": "2026-11-29"} for question in first}
+        second = quiz_sitting.draw(bank, asked, seed + 1)
+        others = [question for question in second if question.id not in asked]
+        fresh = len(bank.questions) - bank.sitting
+        assert len(others) >= min(fresh, bank.sitting) // 2
+
+
+@each_bank
 def test_every_link_names_a_script(stem):
     known = {script.label for script in SCRIPTS} | {script.stem for script in SCRIPTS}
     for question in bank_of(stem).questions:
