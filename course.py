@@ -169,9 +169,9 @@ def show_next(arguments: list[str]) -> int:
     from snn_course.runs import scripts
 
     Parser("next").parse_args(arguments)
-    from snn_course.teaching import way
+    from snn_course.teaching import progress, way
 
-    print("\n".join(way.lines(scripts.find(ROOT), called())))
+    print("\n".join(way.lines(scripts.find(ROOT), progress.read(), called())))
     return 0
 
 

@@ -1,15 +1,15 @@
-"""Which scripts are measured, and which one comes next: read from the results and from the journal."""
+"""Which scripts are measured, what was missed or cut off, and where the journal lacks the learner's words."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from snn_course.runs import metrics_file, wording
+from snn_course.runs import metrics_file
 from snn_course import journal_file, results_dir
 from snn_course.journal import text as journal_text
 from snn_course.runs.metrics_file import Metrics
 from snn_course.runs.scripts import Script
-from snn_course.schedule import overview, timetable
+from snn_course.schedule import overview
 
 _MARK = re.compile(r"<!--\s*measured:(?:here|begin) (\w+)")
 _BLOCK = re.compile(r"<!--\s*measured:begin .*?<!--\s*measured:end .*?-->", re.DOTALL)
@@ -29,8 +29,6 @@ class Standing:
     """Those with an unfinished run."""
     unwritten: list[Script] = field(default_factory=list)
     """Those that were measured, with no word of the learner's in their part of the journal."""
-    following: Script | None = None
-    """The script that comes next; None after all are measured."""
 
 
 def now(scripts: Sequence[Script]) -> Standing:
@@ -49,11 +47,6 @@ def now(scripts: Sequence[Script]) -> Standing:
                 standing.unwritten.append(script)
         if any(results_dir().glob(f"{script.stem}/*/unfinished/*/*")):
             standing.cut_off.append(script)
-    open_ones = [script for script in scripts if not has_run(script, standing)]
-    candidates = [*standing.cut_off, *open_ones, *standing.at_quick_scale]
-    if open_ones and open_ones[0].is_environment_test:
-        candidates = open_ones
-    standing.following = candidates[0] if candidates else None
     return standing
 
 
@@ -112,25 +105,3 @@ def _labels(scripts: Sequence[Script]) -> str:
 def _first_missed(metrics: Metrics) -> str:
     row = overview.measured(metrics)
     return f"{row[0]}, goal {row[1]}"
-
-
-def next_run(standing: Standing, command: str) -> Iterator[str]:
-    """Say which script is to be run next, and how; ``command`` is how course.py is called."""
-    script = standing.following
-    if script is None:
-        yield "Next: look back. All figures and measures on one page:"
-        yield f"    {command} report"
-        return
-    card = script.card()
-    yield from overview.filled(f"Next: {script.stem}: {card['title']}", "", "      ")
-    yield from overview.filled(card["question"], "    ")
-    if script.is_environment_test:
-        yield f"    {command} env"
-        return
-    known = timetable.entry(script.stem)
-    quick, cpu = (wording.duration(max(10, seconds)) for seconds in known[:2])
-    if script in standing.at_quick_scale:
-        yield f"    So far at quick scale alone; about {cpu} on a laptop at its own."
-    else:
-        yield f"    About {cpu} on a laptop; about {quick} with --scale quick."
-    yield f"    {command} run {script.label}"

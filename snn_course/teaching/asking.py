@@ -21,6 +21,8 @@ class Asking:
         if question.form in ("choice", "several", "order"):
             self.offered = quiz_judge.options(question, computed, seed)
         self.hinted = False
+        self.earned = 0.0
+        """Points of the answer before the hint was taken off."""
         self._on_hint = on_hint
 
     def words(self, text: str) -> str:
@@ -45,6 +47,7 @@ class Asking:
         question = self.question
         say(self.words(question.ask))
         if question.kind == "prints":
+            print()
             say(f"```\n{question.code.strip()}\n```")
         if self.computed.spikes:
             print("\n" + "\n".join(raster(self.computed.spikes)))
@@ -76,6 +79,7 @@ class Asking:
     def judged(self, answer: str) -> Verdict:
         """Judge what was typed, the hint taken off. Raises: Unclear, Stopped."""
         verdict = self._judged(answer)
+        self.earned = verdict.points
         return Verdict(verdict.points * HALF, verdict.whys) if self.hinted else verdict
 
     def _judged(self, answer: str) -> Verdict:
@@ -101,17 +105,18 @@ class Asking:
     def explain(self, verdict: Verdict) -> None:
         """Say whether it was right, what was mixed up, what is right and why, and where it goes on."""
         print()
-        said = {1.0: "Right.", 0.0: "Not right."}.get(verdict.points, f"{verdict.points:.2g} of 1 point.")
-        print(said)
+        said = {1.0: "Right.", 0.0: "Not right."}.get(self.earned, f"{self.earned:.2g} of 1 point.")
+        print(f"{said} The hint halves it." if self.hinted and self.earned else said)
         for why in verdict.whys:
             say(self.words(why), "  ")
-        if verdict.points < 1 and self.question.form != "short":
+        if self.earned < 1 and self.question.form != "short":
             self._show_answer()
         say(self.words(self.question.explain), "  ")
+        say(f"Topic: {self.question.about}", "  ", "    ")  # before the answer it might give that away
         say(f"Read: {self.question.reading}", "  ", "    ")
         say(self.words(self.question.more), "  More: ", "    ")
         if self.question.links:
-            say(f"See also: {', '.join(self.question.links)}", "  ")
+            say(f"See also: lesson {', '.join(self.question.links)}", "  ")
 
     def _show_answer(self) -> None:
         if self.question.form == "number":

@@ -3,7 +3,8 @@
     {"seed": 52711, "scripts": {"07_surrogate_gradients": {
         "check": {"passed": true, "when": "2026-11-29T10:00:00+00:00", "tries": 4},
         "quiz": {"sittings": [...], "questions": {...}, "open": {...}},
-        "hunts": {"reset-missing": {"found": true, "when": "...", "tries": 2}}}}}
+        "hunts": {"reset-missing": {"found": true, "when": "...", "tries": 2}},
+        "hunting": {"bug": "...", "tries": 1}}}}
 
 It lies beside the journal, not in ``results/``: who throws results away to measure anew has still passed.
 ``SNN_PROGRESS`` names another file. Two terminals may write at once: each change reads the file, changes it

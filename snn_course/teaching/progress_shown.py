@@ -6,11 +6,11 @@ Nothing is imported or run for it, and only the standard library is needed.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from snn_course import ROOT, UsageError
+from snn_course import UsageError
 from snn_course.runs.scripts import Script
 from snn_course.schedule import overview, standing
 from snn_course.schedule.standing import Standing
-from snn_course.teaching import hunts_planted, progress, questions
+from snn_course.teaching import exercises, hunts_planted, progress, questions, way
 from snn_course.teaching.progress import Record
 from snn_course.teaching.quiz_terminal import percent
 
@@ -32,20 +32,19 @@ def lines(everything: Sequence[Script], command: str) -> Iterator[str]:
     """Give what is shown; ``command`` is how course.py is called."""
     now = standing.now(everything)
     record, damage = _record()
+    following = way.script_next(everything, now, record)
     rows = {script.stem: _row(script, now, record) for script in everything}
     yield _bar([step for row in rows.values() for step in row.steps])
     yield ""
     yield _laid_out("", ["script", "measured", "check", "quiz", "bugs"])
     for script in everything:
-        mark = ">" if script is now.following else ""
+        mark = ">" if script == following else ""
         yield _laid_out(mark, rows[script.stem].cells)
     yield ""
     yield from overview.filled(damage, "  ") if damage else []
-    notes = [*standing.notes(now), *_reviews(record, command)]
-    yield from notes
-    if notes:
-        yield ""
-    yield from standing.next_run(now, command)
+    notes = list(standing.notes(now))
+    yield from [*notes, ""] if notes else []
+    yield from way.lines(everything, record, command)
     yield ""
     yield f"{command} --help shows all commands."
 
@@ -79,7 +78,7 @@ def _row(script: Script, now: Standing, record: Record) -> Row:
     has_run = standing.has_run(script, now)
     cells = [script.stem, _scale(script, now) if has_run else NOT_YET, "", "", ""]
     steps = [has_run]
-    if (ROOT / "exercises" / f"{script.stem}.toml").is_file():
+    if exercises.path_for(script).is_file():
         steps.append(progress.has_passed_check(record, script.stem))
         cells[2] = _check(record, script.stem)
     if questions.path_of(script.stem).is_file():
@@ -108,12 +107,3 @@ def _quiz(record: Record, stem: str) -> str:
     if best is None:
         return "begun" if record["scripts"].get(stem, {}).get("quiz", {}).get("open") else NOT_YET
     return f"{percent(best)}, passed" if progress.has_passed_quiz(record, stem) else percent(best)
-
-
-def _reviews(record: Record, command: str) -> Iterator[str]:
-    """Say how many questions may be asked again today."""
-    waiting = progress.due(record, progress.today())
-    if waiting:
-        many = "1 question" if len(waiting) == 1 else f"{len(waiting)} questions"
-        text = f"{'review':11} {many} that you missed: {command} quiz --review"
-        yield from overview.filled(text, "  ", " " * 14)

@@ -76,6 +76,8 @@ class Question:
     """Script to which it belongs."""
     id: str
     topic: str
+    about: str
+    """The topic in words."""
     kind: str
     ask: str
     hint: str
@@ -152,7 +154,7 @@ def read(path: Path) -> Bank:
         _check(source, index, entry)
         if entry["id"] in [question.id for question in questions]:
             raise source.wrong(f"the id '{entry['id']}' is taken already.", "question", index, "id")
-        questions.append(_question(path.stem, entry))
+        questions.append(_question(path.stem, source.data["topics"], entry))
     return Bank(path.stem, source.data["sitting"], source.data["topics"], questions)
 
 
@@ -195,10 +197,10 @@ def choices(entry: Mapping[str, Any]) -> list[str]:
     return [*rights, *(wrong["text"] for wrong in entry.get("wrong", []))]
 
 
-def _question(stem: str, entry: Mapping[str, Any]) -> Question:
+def _question(stem: str, topics: Mapping[str, str], entry: Mapping[str, Any]) -> Question:
     fields = dict(entry)
     right = fields.get("right", [])
     fields["right"] = (right,) if isinstance(right, str) else tuple(right)
     fields["wrong"] = tuple(Wrong(**wrong) for wrong in entry.get("wrong", []))
     fields["slips"] = tuple(Slip(**slip) for slip in entry.get("slips", []))
-    return Question(stem=stem, **fields)
+    return Question(stem=stem, about=topics[entry["topic"]], **fields)

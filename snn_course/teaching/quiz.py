@@ -119,16 +119,16 @@ def _ask_part(bank: Bank, opened: Record) -> None:
             if not book.wants(question):
                 continue
             hinted = question.id in opened["parts"][-1]["hinted"]
-            asking.ask(_head(bank, opened, question), question, seeds[question.id], numbers, book, hinted)
+            asking.ask(_head(opened, question), question, seeds[question.id], numbers, book, hinted)
             if question is not left[-1]:
                 wait_for_enter()
 
 
-def _head(bank: Bank, opened: Record, question: Question) -> str:
+def _head(opened: Record, question: Question) -> str:
     *before, part = opened["parts"]
     kind = "Follow-up question" if before else "Question"
     number = part["questions"].index(question.id) + 1
-    return f"{kind} {number} of {len(part['questions'])}: {bank.topics[question.topic]}"
+    return f"{kind} {number} of {len(part['questions'])}"
 
 
 class Sitting(asking.Book):

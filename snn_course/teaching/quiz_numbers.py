@@ -108,7 +108,7 @@ class Numbers:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "snn_course.teaching.quiz_worker"],
                 cwd=ROOT,
-                env=os.environ | {"PYTHONUTF8": "1"},
+                env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUTF8": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -7,15 +7,14 @@ from snn_course import ROOT
 from snn_course.runs.scripts import Script
 from snn_course.schedule import standing, timetable
 from snn_course.schedule.overview import filled
-from snn_course.teaching import exercises, hints, progress, workspace
+from snn_course.teaching import exercises, hints, progress, questions, workspace
 from snn_course.teaching.progress import Record
 
 Lines = Iterator[str]
 
 
-def lines(scripts: Sequence[Script], command: str) -> Lines:
+def lines(scripts: Sequence[Script], record: Record, command: str) -> Lines:
     """Say what is next, why, and the command for it; ``command`` is how course.py is called."""
-    record = progress.read()
     now = standing.now(scripts)
     yield from _following(scripts, now, record, command)
     waiting = progress.due(record, progress.today())
@@ -26,18 +25,44 @@ def lines(scripts: Sequence[Script], command: str) -> Lines:
         yield f"    {command} quiz --review"
 
 
-def _following(scripts: Sequence[Script], now: standing.Standing, record: Record, command: str) -> Lines:
+def script_next(scripts: Sequence[Script], now: standing.Standing, record: Record) -> Script | None:
+    """Give the script with which to go on; None when all is done."""
     begun = _begun(scripts, record)
     if begun:
-        return _check(begun, record, command)
+        return begun
     for script in scripts:
         if script in now.cut_off or not standing.has_run(script, now):
-            return _run(script, script in now.cut_off, command)
-        if _has_exercises(script) and not progress.has_passed_check(record, script.stem):
-            return _start(script, command)
-        if _has_quiz(script) and not progress.has_passed_quiz(record, script.stem):
-            return _quiz(script, record, command)
-    return iter(["All is done. Look back: all figures and measures on one page.", f"    {command} report"])
+            return script
+        if _is_open(script, record) or _is_unasked(script, record):
+            return script
+    return now.at_quick_scale[0] if now.at_quick_scale else None
+
+
+def _following(scripts: Sequence[Script], now: standing.Standing, record: Record, command: str) -> Lines:
+    script = script_next(scripts, now, record)
+    if script is None:
+        return iter(
+            ["All is done. Look back: all figures and measures on one page.", f"    {command} report"]
+        )
+    if _is_open(script, record) and workspace.has_begun(script):
+        return _check(script, record, command)
+    if script in now.cut_off or not standing.has_run(script, now):
+        return _run(script, script in now.cut_off, command)
+    if _is_open(script, record):
+        return _start(script, command)
+    if _is_unasked(script, record):
+        return _quiz(script, record, command)
+    return _run_whole(script, command)
+
+
+def _is_open(script: Script, record: Record) -> bool:
+    """Say whether a script has exercises whose check the learner has not passed."""
+    return _has_exercises(script) and not progress.has_passed_check(record, script.stem)
+
+
+def _is_unasked(script: Script, record: Record) -> bool:
+    """Say whether a script has a quiz that the learner has not passed."""
+    return _has_quiz(script) and not progress.has_passed_quiz(record, script.stem)
 
 
 def _has_exercises(script: Script) -> bool:
@@ -45,18 +70,12 @@ def _has_exercises(script: Script) -> bool:
 
 
 def _has_quiz(script: Script) -> bool:
-    return (ROOT / "quizzes" / f"{script.stem}.toml").is_file()
+    return questions.path_of(script.stem).is_file()
 
 
 def _begun(scripts: Sequence[Script], record: Record) -> Script | None:
     """Give the script whose file the learner saved last, of those that have not passed."""
-    open_ones = [
-        script
-        for script in scripts
-        if _has_exercises(script)
-        and workspace.has_begun(script)
-        and not progress.has_passed_check(record, script.stem)
-    ]
+    open_ones = [script for script in scripts if _is_open(script, record) and workspace.has_begun(script)]
     return max(open_ones, key=lambda script: workspace.path_for(script).stat().st_mtime, default=None)
 
 
@@ -78,6 +97,15 @@ def _run(script: Script, cut_off: bool, command: str) -> Lines:
     return _step(
         f"read {name} ({card['title']}), write down what you expect, and run it.",
         f"{card['question']} A run takes about {cpu} on a laptop, {quick} with --scale quick.",
+        f"{command} run {script.label}",
+    )
+
+
+def _run_whole(script: Script, command: str) -> Lines:
+    cpu = wording.duration(timetable.entry(script.stem).cpu)
+    return _step(
+        f"run {script.stem} at its own scale.",
+        f"So far it ran at quick scale alone. About {cpu} on a laptop.",
         f"{command} run {script.label}",
     )
 

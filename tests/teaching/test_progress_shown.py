@@ -3,8 +3,8 @@
 import re
 
 from snn_course.runs import scripts
-from snn_course import ROOT, progress_file
-from snn_course.teaching import hunts_planted, progress, progress_shown, questions
+from snn_course import ROOT, progress_file, results_dir
+from snn_course.teaching import exercises, hunts_planted, progress, progress_shown, questions
 from tests.schedule.test_standing import environment_was_tested, measured
 
 import pytest
@@ -21,7 +21,7 @@ def one_quiz(tmp_path, monkeypatch):
         (tmp_path / folder / f"{STEM}.toml").touch()
     monkeypatch.setattr(questions, "path_of", lambda stem: tmp_path / "quizzes" / f"{stem}.toml")
     monkeypatch.setattr(hunts_planted, "path_of", lambda stem: tmp_path / "hunts" / f"{stem}.toml")
-    monkeypatch.setattr(progress_shown, "ROOT", tmp_path)
+    monkeypatch.setattr(exercises, "path_for", lambda script: tmp_path / "exercises" / f"{script.stem}.toml")
 
 
 def said():
@@ -40,7 +40,7 @@ def test_at_first_nothing_is_done_and_the_machine_is_checked():
     assert row("00_environment_test")[1] == ">"
     assert row()[2].split() == ["-"] * 4
     assert row("02_spike_encoding")[2].split() == ["-"]
-    assert "\nNext: 00_environment_test" in said()
+    assert "\n    python3 course.py env\n" in said()
 
 
 def test_each_step_shows_in_its_row_and_in_the_bar():
@@ -64,10 +64,12 @@ def test_each_step_shows_in_its_row_and_in_the_bar():
 
 def test_what_waits_is_said(monkeypatch):
     progress.change(lambda record: progress.note_question(record, STEM, "q", 0.0))
-    assert "review" not in said()
+    assert "--review" not in said()
     tomorrow = progress.today() + progress.timedelta(days=1)
     monkeypatch.setattr(progress, "today", lambda: tomorrow)
-    assert "  review      1 question that you missed: python3 course.py quiz --review\n" in said()
+    assert (
+        "And a question that you missed may be asked again:\n    python3 course.py quiz --review\n" in said()
+    )
 
 
 def test_a_damaged_record_is_said_and_no_obstacle():
@@ -75,3 +77,43 @@ def test_a_damaged_record_is_said_and_no_obstacle():
     text = " ".join(said().split())
     assert "line 1 is no JSON: mend it by hand" in text
     assert row()[2].split() == ["-"] * 4
+
+
+def test_a_script_is_run_written_and_asked_before_the_next_one():
+    environment_was_tested()
+    card = SCRIPTS[1].card()
+    assert f"Next: read lessons/{STEM}.py ({card['title']})" in " ".join(said().split())
+    assert "python3 course.py run 01\n" in said()
+    for step, command in (
+        (lambda: measured(STEM), "start 01"),
+        (lambda: progress.note_check(STEM, True), "quiz 01"),
+        (lambda: progress.note_quiz(STEM, 0.6, "marginal", []), "quiz 01"),
+        (lambda: progress.note_quiz(STEM, 0.8, "pass", []), "run 02"),
+    ):
+        step()
+        assert f"    python3 course.py {command}\n" in said()
+
+
+def test_what_was_begun_or_cut_off_comes_first():
+    environment_was_tested()
+    measured(STEM)
+    state = results_dir() / STEM / "cpu" / "unfinished" / "0123456789ab"
+    state.mkdir(parents=True)
+    (state / "train-seed0.pt").touch()
+    assert f"Next: go on with {STEM}." in said()
+    assert row()[1] == ">"
+
+
+def test_after_all_those_that_ran_at_quick_scale_alone_and_then_the_page():
+    environment_was_tested()
+    progress.note_check(STEM, True)
+    progress.note_quiz(STEM, 0.8, "pass", [])
+    for script in SCRIPTS[1:]:
+        measured(script.stem, "quick" if script.stem == "05_population_coding" else "cpu")
+    assert "So far it ran at quick scale alone. About 2 min on a laptop." in said()
+    assert "python3 course.py run 05\n" in said()
+    assert row("05_population_coding")[1] == ">"
+    measured("05_population_coding")
+    assert "All is done." in said()
+    assert "100 %" in said()
+    assert "python3 course.py report\n" in said()
