@@ -42,7 +42,7 @@ from pathlib import Path
 from timeit import timeit
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
+sys.path.insert(0, str(Path(globals().get("__file__", "any.py")).resolve().parents[1]))  # where snn_course is
 
 from snn_course.runs import lesson
 from snn_course import UsageError

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from snn_course.runs import notebook
 from snn_course import ROOT, UsageError, check_places
 from snn_course.runs.divergence import Diverged, finite
 from snn_course.runs.run import ProofMissed, Run
@@ -27,11 +28,14 @@ from snn_course.runs.settings import Config, Range, Scale, Scales, at_scale
 __all__ = ["Config", "ProofMissed", "Range", "Run", "Scales", "execute", "finite", "load", "start"]
 
 
-def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: Scales) -> typing.NoReturn:
-    """Run a lesson from the command line, and exit.
+def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: Scales) -> None:
+    """Run a lesson from the command line, and exit; in a notebook, run it at quick scale and come back.
 
     0: all was met. 1: something was missed, or a training diverged. 2: wrong use.
     """
+    if notebook.is_here():
+        _start_in_notebook(main, at_scale(config_class, "quick", scales))
+        return
     script = Path(sys.argv[0]).resolve()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character shows "?" instead
@@ -49,6 +53,14 @@ def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: 
         print(f"{script.name}: stopped. The same command resumes it.", file=sys.stderr)
         sys.exit(130)
     sys.exit(0 if metrics["status"] == "ok" else 1)
+
+
+def _start_in_notebook(main: Callable[[Any, Run], None], config: Config) -> None:
+    """Run a lesson in a kernel, which goes on whatever happens."""
+    try:
+        execute(main, config, notebook.script())
+    except (UsageError, Diverged) as error:
+        print(error, file=sys.stderr)
 
 
 def execute(main: Callable[[Any, Run], None], config: Config, script: Path) -> dict[str, Any]:

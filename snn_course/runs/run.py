@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from snn_course.runs import chapters, compute, metrics_file, progress, provenance, unfinished, wording
+from snn_course.runs import (
+    chapters,
+    compute,
+    metrics_file,
+    notebook,
+    progress,
+    provenance,
+    unfinished,
+    wording,
+)
 from snn_course import UsageError, journal_file, results_dir, safe_write
 from snn_course.journal import blocks as journal
 from snn_course.runs.measures import Bound, Measure, ProofMissed, UsedData
@@ -47,7 +56,9 @@ class Run:
         self._stored = results_dir() / provenance.name_of(config, script) / config.scale
         self._scratch = None if self.first else tempfile.TemporaryDirectory()
         self.folder = Path(self._scratch.name) if self._scratch else self._stored
-        self.console: Console = Console(highlight=False, soft_wrap=False, quiet=not self.first)
+        self.console: Console = Console(  # text in a notebook, too: there rich would make HTML of its own
+            highlight=False, soft_wrap=False, quiet=not self.first, force_jupyter=False
+        )
         self.device = compute.device_of(config)
         self._printer = chapters.Printer(self.console)
         self._chapter = ""
@@ -136,6 +147,8 @@ class Run:
             drawn = io.BytesIO()
             fig.savefig(drawn, format="png")
             safe_write.write(path, drawn.getvalue())
+            if notebook.is_here():
+                notebook.show(drawn.getvalue(), self._figures[path.name]["title"])
         plt.close(fig)
 
     def stamp(self, fig: "Figure") -> None:

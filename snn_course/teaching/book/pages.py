@@ -191,8 +191,9 @@ def _sections(page: Page, text: cells.Text, writer: Writer, tasks: list[listing.
     sections = [Section(deeper=False)]
     for cell in text.cells:
         if cell.kind == "prose":
-            if cell.text.startswith("## Going deeper"):
-                sections.append(Section(deeper=True))
+            deeper = cell.text.startswith("## Going deeper")
+            if cell.text.startswith("## ") and deeper != sections[-1].deeper:
+                sections.append(Section(deeper))
             sections[-1].blocks.append(Block("prose", Markup(writer.html(cell.text))))
             continue
         for piece in listing.pieces(cell, {*made, *figures}):

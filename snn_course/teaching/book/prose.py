@@ -88,6 +88,7 @@ def formula(latex: str, block: bool) -> str:
             raise ValueError  # it lets the signs < and & in words through as they are
     except Exception:  # whatever the renderer trips over: the page is made all the same
         return f'<code class="undrawn">{html.escape(latex)}</code>'
-    if block and len(latex) > LONG:
-        return f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{drawn}</div>'
-    return str(drawn)
+    if len(latex) <= LONG:
+        return str(drawn)
+    tag = "div" if block else "span"
+    return f'<{tag} class="formula" tabindex="0" role="group" aria-label="Formula">{drawn}</{tag}>'
