@@ -100,9 +100,10 @@ L9 = lesson.load(9)  # its meter of what autograd keeps
 # $$\mathrm{SSA}(Q, K, V) = \mathrm{SN}\left(Q K^T V \cdot s\right) .$$
 #
 # SN is a layer of spiking neurons, $s$ a fixed scale. Softmax is gone. Why is it not
-# needed? Its $e^x$ makes all weights positive. But $Q K^T$ of spikes *counts* the features
-# that two tokens share, and a count is never negative. What softmax also does, the division
-# by the sum of the row, is lost: that will cost us something.
+# needed? Its $e^x$ is there to make all weights positive. $Q K^T$ of spikes is so already:
+# it *counts* the features that two tokens share, and a count is never negative. What
+# softmax also does, the division by the sum of the row, is lost: no query can say any more
+# "this token, and not the others". Chapter 5 looks for what that costs.
 #
 # Four tokens with three features are enough to see it all. Take a pencil: row 0 of $Q$ is
 # (1, 0, 1), row 0 of $K$ as well, so they share 2 features. The other keys share 1 feature
@@ -196,7 +197,12 @@ def number_map(ax: Any, matrix: Tensor, title: str, columns: str) -> None:
 # $$(S\,X)_i = \sum_{k:\,S_{ik} = 1} X_k$$
 #
 # `by_additions` is this sentence. It counts an addition for each number that is added and
-# is not 0. This holds for the linear layers (spikes times weights) as well as for the two
+# is not 0. In attention it is used twice, each time with a binary factor on the left: $Q$
+# collects rows of $K^T$, which gives the counts; then $V$ picks among the counts. (The
+# counts are no spikes, but $V$ is: so `count_by_hand` turns the product over, $V^T (Q
+# K^T)^T$.)
+#
+# This holds for the linear layers (spikes times weights) as well as for the two
 # products of attention. Softmax attention cannot do without: its shares are real numbers.
 # To multiply real numbers takes a *multiply-accumulate*, MAC; to add takes an *accumulate*,
 # AC. In 45 nm technology a MAC of float32 costs 4.6 pJ, an AC 0.9 pJ (Horowitz 2014).
@@ -209,15 +215,15 @@ def number_map(ax: Any, matrix: Tensor, title: str, columns: str) -> None:
 # %%
 def by_additions(spk: Tensor, values: Tensor) -> tuple[Tensor, int]:
     """Give spk [M, K] @ values [K, N] without a multiplication, and the number of additions."""
+    # exercise: for each spike, add a row; count the numbers added that are not 0
     total = torch.zeros(len(spk), values.shape[1])
     additions = 0
     for i in range(len(spk)):
         for k in range(len(values)):
-            # exercise: what to do if there is a spike; count the numbers added that are not 0
             if spk[i, k] == 1:
                 total[i] += values[k]
                 additions += int(values[k].count_nonzero())
-            # end
+    # end
     return total, additions
 
 
@@ -284,9 +290,13 @@ def add_up(spk: Tensor, values: Tensor) -> tuple[Tensor, int]:
 #
 # $$\mathrm{SDSA}(Q, K, V) = Q \odot \mathrm{SN}\left(\sum_{tokens} K \odot V\right)$$
 #
-# ($\odot$ multiplies entry by entry; of spikes it is a logical AND.) This costs $N d$. In
-# the authors' code the mask opens with the first shared spike: its neuron has threshold
-# 0.5, and halves its input.
+# ($\odot$ multiplies entry by entry; of spikes it is a logical AND, no multiplication.)
+# What is left to add up are the $N d$ bits of $K \odot V$: no square of anything. In the
+# authors' code the mask opens with the first shared spike: its neuron has threshold 0.5,
+# and halves its input.
+#
+# Below, $d = 32$: one *head*. A network lets several attentions run side by side, each on a
+# part of the features; each of them is called a head.
 
 
 # %%
@@ -297,9 +307,7 @@ def product_last(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def product_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Give Q (K^T V): 2 N d d products."""
-    # exercise: the same sums, in the order whose cost grows in a straight line with N
     return q @ (k.mT @ v)
-    # end
 
 
 def masked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -382,8 +390,8 @@ def draw_ways(run: lesson.Run, spent: Curves) -> None:
 # ## 4. A spiking vision transformer, part by part
 #
 # The network below is a small *Spikformer*. It has four kinds of parts. Shapes are `[T, B,
-# N, D]`: time steps, images of a batch, tokens, features of a token. (With $h$ *heads*,
-# attention runs $h$ times side by side, each on $d = D / h$ of the features.)
+# N, D]`: time steps, images of a batch, tokens, features of a token. (With $h$ heads, each
+# works on $d = D / h$ of the features.)
 #
 # **Neurons.** The leaky neurons of lesson 08, all steps in one call. `Fire` gives their
 # spikes alone.
@@ -423,7 +431,7 @@ Activation = Callable[[], nn.Module]  # makes a layer of neurons: Fire, or nn.Re
 
 
 class PatchSplitting(nn.Module):
-    """Turn images [B, 3, 32, 32] into tokens [T, B, 64, D]: membranes, no spikes yet."""
+    """Turn images [B, 3, 32, 32] into tokens [T, B, 64, D]: real numbers, no spikes yet."""
 
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
@@ -558,10 +566,11 @@ class SSA(Attention):
 # **Shortcuts, and where they carry what.** A transformer passes its tokens around each
 # layer and adds what the layer found: $x + f(x)$. In Spikformer, $x$ and $f(x)$ are spikes.
 # But $1 + 1 = 2$ is no spike: the next linear layer sees 0, 1 and 2, later 3 and more, and
-# must multiply again. The Spike-driven Transformer moves the shortcut *before* the neurons,
-# so that it carries membranes, real numbers, which are only added. Each layer starts with
-# neurons and sees spikes. We do it this way. (The SEW block of lesson 10 adds spikes to
-# spikes, too.)
+# must multiply again. The Spike-driven Transformer moves the shortcut *before* the neurons.
+# Then it carries real numbers, which are only added, and flow as currents into the neurons
+# at the start of the next block. (Papers call this a *membrane shortcut*; we say that it
+# carries membranes.) So each layer of weights sees spikes. We do it this way. (The SEW
+# block of lesson 10 adds spikes to spikes, too.)
 #
 # **The MLP block** lets each token think by itself: widen, fire, narrow.
 #
@@ -791,10 +800,14 @@ def train_both(config: Config, run: lesson.Run, pictures: Pictures) -> tuple[Net
 #    too strong.
 #
 # For the first, we let the trained network run for more and fewer steps. For the second, we
-# measure how *even* attention is: the entropy of each row of weights, over that of equal
-# weights (1: it looks everywhere alike; 0: at one token). Look at the number before you
-# believe the argument: a map of few, small counts has many zeros, and softmax can be as
-# flat, as long as its queries and keys have learnt little.
+# measure how *even* attention is. Divide each row of weights by its sum: shares $p_j$ of
+# the $N$ tokens. Their *entropy* $-\sum_j p_j \ln p_j$ is 0 if one token has it all, and
+# $\ln N$ if all have the same. Its mean over the rows, divided by $\ln N$, is the
+# *evenness*: 1 looks everywhere alike, 0 at one token.
+#
+# By the argument above, SSA should come out as the more even one. Look at the number before
+# you believe it. Most of the counts may be 0, and a 0 is left out as sharply as any share
+# of softmax; and softmax is flat, too, while its queries and keys have learnt little.
 
 
 # %%
@@ -1087,7 +1100,8 @@ def draw_catch(run: lesson.Run, found: Curves) -> None:
 #   it has $T$ times as much to do.
 # - **operations** that are really needed: MACs where numbers meet weights, ACs where spikes
 #   do, and for both networks nothing for a zero (NeuroBench's way: lesson 12). A ReLU makes
-#   many zeros as well.
+#   many zeros as well. The column *dense* counts what there would be if no zero were
+#   skipped.
 # - **energy** of these operations, by the constants of chapter 2. And the same once more
 #   with 5 pJ added to each for reading a 32-bit weight from a small SRAM of 8 kB (Horowitz
 #   2014: 10 pJ for 64 bits). Reading costs the same for an AC as for a MAC.
@@ -1192,7 +1206,7 @@ def draw_costs(run: lesson.Run, rows: list[Row]) -> None:
 # - **Spikingformer** (C. Zhou et al. 2023): shortcuts before the neurons. Its authors
 #   counted Spikformer again, with the products that the 2s and 3s cost: the table has both
 #   counts of the *same* network.
-# - **Spike-driven Transformer** (Yao et al., NeurIPS 2023): the mask of chapter 3, and
+# - **Spike-driven Transformer** (V1; Yao et al., NeurIPS 2023): the mask of chapter 3, and
 #   shortcuts of membranes. "Up to 87.2 times lower energy" is said of its *attention layer*
 #   against standard attention, not of the network, and not of Spikformer.
 # - **V2, Meta-SpikeFormer** (Yao et al., ICLR 2024) wins back capacity: convolution blocks
