@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 from snn_course.runs import lesson
 from snn_course.teaching.regions import Definition
@@ -55,7 +55,7 @@ def tie(names: dict[str, Any], given: ModuleType, whole: ModuleType) -> None:
     vars(given).update((name, value) for name, value in vars(whole).items() if not name.startswith("__"))
 
 
-def start(given: ModuleType, names: dict[str, Any]) -> NoReturn:
+def start(given: ModuleType, names: dict[str, Any]) -> None:
     """Run a lesson as its own script would, with what a learner's file defines in its place."""
     path = Path(str(given.__file__))
     mine = definitions(names, Path(str(names["__file__"])))
