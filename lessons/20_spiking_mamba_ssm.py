@@ -830,8 +830,8 @@ def prove_stream(run: lesson.Run, nets: Nets, images: Tensor) -> None:
 # trained; only its cost is measured. Three things are compared, and they do not agree:
 #
 # - *memory*: bytes that are kept;
-# - *multiplications* of a token, counted from the shapes. A complex product is 4 of them,
-#   so a state costs 6 a step: 4 for $a\,x$, 2 for the real part of $c\,x$;
+# - *products*, the multiplications of a token, counted from the shapes. A complex product
+#   is 4 of them, so a state costs 6 a step: 4 for $a\,x$, 2 for the real part of $c\,x$;
 # - *time* on this machine, where at this size most of a step is the cost of calls, not of
 #   arithmetic. The SSM needs more calls.
 #
@@ -839,8 +839,8 @@ def prove_stream(run: lesson.Run, nets: Nets, images: Tensor) -> None:
 # on the SSM is cheaper, in each of them. Left of that point the transformer is the better
 # choice: its cache is still smaller than the SSM's states, or its few large calls are
 # faster than many small ones. On a chip that computes one product after the other, the
-# crossover in time would be nearer to that in multiplications. (For long lengths the cache
-# is filled with random numbers before the measurement.)
+# crossover in time would be nearer to that in products. (For long lengths the cache is
+# filled with random numbers before the measurement.)
 
 
 # %%
@@ -994,7 +994,7 @@ def check_attention(run: lesson.Run, attention: Attention) -> None:
     run.proof("attention: token by token = at once", relative(one_by_one, attention(x)), at_most=1e-4)
 
 
-COSTS = ("bytes", "multiplications", "us")
+COSTS = ("bytes", "products", "us")
 
 
 def crossover(lengths: Sequence[int], ssm: list[float], others: list[float]) -> str:
@@ -1022,7 +1022,7 @@ def tell_costs(run: lesson.Run, ssm: Cost, others: Cost) -> None:
     for own, other in zip(ssm, others, strict=True):
         won.append(crossover(LENGTHS, own, other))
     fig, axes = figures.new(
-        f"SSM cheaper than attention: memory {won[0]}, multiplications {won[1]}, time {won[2]}",
+        f"SSM cheaper than attention: memory {won[0]}, products {won[1]}, time {won[2]}",
         columns=3,
         size=(12, 3.8),
     )
@@ -1041,7 +1041,7 @@ def tell_costs(run: lesson.Run, ssm: Cost, others: Cost) -> None:
     for name, values in grown.items():
         run.measure(f"{name}: {LENGTHS[-1]} / {LENGTHS[0]} tokens", values[-1] / values[0], "x")
     run.say(
-        f"The SSM needs less memory {won[0]}, fewer multiplications {won[1]}, less time {won[2]}. After "
+        f"The SSM needs less memory {won[0]}, fewer products {won[1]}, less time {won[2]}. After "
         f"{LENGTHS[0]} tokens it takes {ssm[2][0]:.0f} us for one more, attention {others[2][0]:.0f} us."
     )
 
@@ -1058,10 +1058,10 @@ def tell_costs(run: lesson.Run, ssm: Cost, others: Cost) -> None:
 #
 # $$x[t] = (1 - g[t])\,x[t-1] + g[t]\,v[t], \qquad g[t] = \sigma(w\,u[t]) .$$
 #
-# That is why Mamba mattered: it was the first SSM that came near transformers on language,
-# where what to keep depends on what is read, and it still ran with a state of fixed size.
-# The price: $a$ differs from step to step, so there is no kernel and no FFT. Of the three
-# ways of chapter 1, the recurrence and the scan are left.
+# That is why Mamba matters: its authors report the first model with a state of fixed size
+# that is as good on language as a transformer of its size, where what to keep depends on
+# what is read. The price: $a$ differs from step to step, so there is no kernel and no FFT.
+# Of the three ways of chapter 1, the recurrence and the scan are left.
 #
 # The task below needs selection: values come by, a tenth of them flagged; what was the last
 # flagged value? One layer has a fixed gate, the other one that sees its input.
