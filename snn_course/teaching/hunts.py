@@ -15,7 +15,7 @@ from snn_course.teaching.hunts_planted import Bug, Piece
 from snn_course.teaching.progress import Record
 from snn_course.teaching.quiz_numbers import Job, Numbers
 from snn_course.teaching.quiz_sitting import seed_of
-from snn_course.teaching.quiz_terminal import Stopped, say, typed
+from snn_course.teaching.quiz_terminal import Stopped, begin, say, typed
 
 SHOWN = 60
 """Lines up to which a piece is printed, too."""
@@ -32,6 +32,7 @@ def run(chosen: Sequence[Script], everything: Sequence[Script], called: str) -> 
     if len(chosen) > 1:
         raise UsageError("One hunt at a time; without a name, 'course.py hunt' lists them.")
     (script,) = chosen
+    begin()
     try:
         _hunt(script, called)
     except (Stopped, KeyboardInterrupt) as stop:

@@ -97,8 +97,16 @@ def raster(spikes: Sequence[Sequence[int]]) -> list[str]:
 # ---------------------------------------------------------------------- keys
 
 
+def begin() -> None:
+    """Let no letter that is typed stop the course, whatever its encoding; before the first line is read."""
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
+
+
 def typed(prompt: str = "> ") -> str:
     """Read a line. Raises: Stopped at the end of the input, or for "q"."""
+    if sys.stdin is None:  # it is closed
+        raise Stopped
     if sys.stdin.isatty():
         try:
             line = input(prompt)
@@ -118,5 +126,5 @@ def typed(prompt: str = "> ") -> str:
 
 def wait_for_enter() -> None:
     """Let a person read before it goes on; a pipe does not wait. Raises: Stopped."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         typed("\nEnter goes on, q stops here. ")

@@ -1,6 +1,7 @@
 """course.py quiz and hunt, and course.py alone, as a learner starts them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,23 @@ def test_a_quiz_is_listed_held_and_remembered(small):
     assert "(unfinished)" in start(small, "quiz").stdout
     assert "begun" in start(small).stdout
     assert start(small, "quiz", "--review").returncode == 0
+
+
+def test_what_is_typed_may_be_any_bytes_and_the_input_may_be_closed(small):
+    (small.root / "quizzes").mkdir()
+    (small.root / "quizzes" / "01_first.toml").write_text(small_bank.choices(8), encoding="utf-8")
+    command = [sys.executable, str(small.root / "course.py"), "quiz", "01"]
+    closed = ["sh", "-c", '"$@" <&-', "sh", *command]
+    cases = [(command, b"\xff\xfe\n\0\n\x1b[2J\n")]
+    cases += [(closed, b"")] if os.name == "posix" else []
+    for start_as, typed in cases:
+        ended = subprocess.run(
+            start_as, cwd=small.root, env=small.environment({}), input=typed, capture_output=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr == b""
+        assert b"Stopped." in ended.stdout
+        assert b"\x1b" not in ended.stdout
 
 
 def test_a_bug_is_hunted(small):
