@@ -56,17 +56,25 @@ def _check(stem: str, file: Path, tell: Tell) -> None:
     (script,) = scripts.pick([stem], scripts.find(ROOT))
     wanted = exercises.load(script)
     from snn_course.runs import lesson
-    from snn_course.teaching import instruments, trials
+    from snn_course.teaching import instruments
 
     import matplotlib as mpl
 
     mpl.use("Agg")
-    instruments.install()
-    lesson.load(stem)  # its packages are loaded before the fence stands
-    fence = limits.Fence([Path.cwd(), Path(os.environ["SNN_RESULTS"]), Path(mpl.get_cachedir())])
-    fence.install()
+    with instruments.installed():
+        lesson.load(stem)  # its packages are loaded before the fence stands
+        fence = limits.Fence([Path.cwd(), Path(os.environ["SNN_RESULTS"]), Path(mpl.get_cachedir())])
+        fence.install()
+        _try(wanted, file, tell)
+    if fence.tried:
+        tell("tried", says=fence.tried)
+
+
+def _try(wanted: exercises.Exercises, file: Path, tell: Tell) -> None:
+    """Try the tasks, and when all hold, the chapters."""
+    from snn_course.teaching import trials
+
     names = _names(file)
-    tell("loaded")
     trial = trials.Trials(wanted, composed.definitions(names, file), str(file), names)
     states = []
     for verdict in trial.tasks():
@@ -75,8 +83,6 @@ def _check(stem: str, file: Path, tell: Tell) -> None:
     if set(states) == {trials.HOLDS}:
         for verdict in trial.chapters():
             tell("chapter", **dataclasses.asdict(verdict))
-    if fence.tried:
-        tell("tried", says=fence.tried)
 
 
 def _names(file: Path) -> dict[str, object]:

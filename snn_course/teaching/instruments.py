@@ -1,7 +1,7 @@
 """Instruments that watch a training from inside: what goes into the loss, the optimiser, the first layer.
 
-``install`` puts them into PyTorch, snnTorch and the course's neurons, once, in the check's own process; a
-``with watching() as facts`` then notes what happens. The same is noted for the lesson's own solution, so
+``with installed()`` puts them into PyTorch, snnTorch and the course's neurons; ``with watching() as facts``
+then notes what happens. The same is noted for the lesson's own solution, so
 that only a difference counts.
 """
 
@@ -63,17 +63,29 @@ def watching() -> Iterator[Facts]:
         _current = before
 
 
-def install() -> None:
+@contextmanager
+def installed() -> Iterator[None]:
     """Put the instruments in, before a lesson or a learner's file imports what they watch."""
     functions = nn.functional
-    functions.cross_entropy = _told(functions.cross_entropy, _loss)
-    functions.linear = _told(functions.linear, _layer)
-    functions.conv2d = _told(functions.conv2d, _layer)
-    neurons.leaky = _told_after(neurons.leaky)
-    torch.Tensor.backward = _told(torch.Tensor.backward, _graph)  # type: ignore[method-assign]
-    torch.autograd.grad = _told(torch.autograd.grad, _graphs)
-    register_optimizer_step_pre_hook(_step)
-    register_module_forward_hook(_neuron)
+    places: list[tuple[Any, str, Callable[..., Any]]] = [
+        (functions, "cross_entropy", _told(functions.cross_entropy, _loss)),
+        (functions, "linear", _told(functions.linear, _layer)),
+        (functions, "conv2d", _told(functions.conv2d, _layer)),
+        (neurons, "leaky", _told_after(neurons.leaky)),
+        (torch.Tensor, "backward", _told(torch.Tensor.backward, _graph)),
+        (torch.autograd, "grad", _told(torch.autograd.grad, _graphs)),
+    ]
+    before = [getattr(place, name) for place, name, _ in places]
+    hooks = [register_optimizer_step_pre_hook(_step), register_module_forward_hook(_neuron)]
+    for place, name, watched in places:
+        setattr(place, name, watched)
+    try:
+        yield
+    finally:
+        for (place, name, _), old in zip(places, before, strict=True):
+            setattr(place, name, old)
+        for hook in hooks:
+            hook.remove()
 
 
 def _told(function: Callable[..., Any], note: Callable[..., None]) -> Callable[..., Any]:

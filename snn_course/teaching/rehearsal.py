@@ -18,6 +18,7 @@ from snn_course.runs import scripts
 from snn_course import ROOT, UsageError
 from snn_course.teaching import composed, exercises, instruments, mistakes, scaffold
 from snn_course.teaching.exercises import Exercises
+from snn_course.teaching.probes import Probes
 from snn_course.teaching.trials import FAILS, HOLDS, UNWRITTEN, Trials, Verdict
 
 Row = tuple[bool, str]
@@ -26,12 +27,14 @@ Row = tuple[bool, str]
 
 def rehearse(wanted: Exercises, chapters: bool) -> Iterator[Row]:
     """Try own solution, untouched file and all wrong versions of a lesson."""
-    own = Trials(wanted, _defined_by(wanted, wanted.source), "")
+    probes = Probes(wanted)
+    own = Trials(wanted, _defined_by(wanted, wanted.source), "", probes=probes)
     yield from (_row("own solution", verdict, HOLDS) for verdict in own.tasks())
-    untouched = Trials(wanted, _defined_by(wanted, scaffold.cut(wanted, "python3 course.py")), "")
+    cut = scaffold.cut(wanted, "python3 course.py")
+    untouched = Trials(wanted, _defined_by(wanted, cut), "", probes=probes)
     yield from (_row("untouched file", verdict, UNWRITTEN) for verdict in untouched.tasks())
     for mistake in wanted.mistakes:
-        wrong = Trials(wanted, vars(own.wrong_module(mistake)), "")
+        wrong = Trials(wanted, vars(probes.wrong_module(mistake)), "", probes=probes)
         verdict = wrong.task(wanted.task(mistake.task))
         right = verdict.state == FAILS and verdict.mistake == mistake.name
         kind = "typical" if mistake.name in mistakes.TYPICAL else "own"
@@ -63,16 +66,16 @@ def _timed(verdicts: Iterator[Verdict]) -> Iterator[tuple[Verdict, float]]:
 
 def main(names: list[str]) -> int:
     """Rehearse the lessons named, else all that have exercises. Returns: 0, or 1 where something is amiss."""
-    instruments.install()
     chapters = "--chapters" in names
     found = scripts.find(ROOT)
     chosen = [name for name in names if name != "--chapters"]
     amiss = 0
     for script in scripts.pick(chosen, found) if chosen else exercises.there(found):
         print(script.stem)
-        for right, line in rehearse(exercises.load(script), chapters):
-            amiss += not right
-            print(f"  {'ok   ' if right else 'AMISS'} {line}", flush=True)
+        with instruments.installed():
+            for right, line in rehearse(exercises.load(script), chapters):
+                amiss += not right
+                print(f"  {'ok   ' if right else 'AMISS'} {line}", flush=True)
     return min(amiss, 1)
 
 

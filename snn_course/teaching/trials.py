@@ -4,72 +4,24 @@ Runs in the check's own process.
 """
 
 import ast
-import dataclasses
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import ModuleType
 from typing import Any
 
-from snn_course.runs import chapters as printing
 from snn_course.runs import compute, lesson, wording
 from snn_course import UsageError
 from snn_course.runs.divergence import Diverged
 from snn_course.runs.measures import ProofMissed
-from snn_course.runs.run import Item, Run
-from snn_course.runs.settings import at_scale
-from snn_course.teaching import answers, composed, instruments, mistakes, regions, scaffold
-from snn_course.teaching.exercises import Exercises, Mistake, Task
+from snn_course.teaching import answers, composed, mistakes, scaffold
+from snn_course.teaching.exercises import Exercises, Task
 from snn_course.teaching.outline import Outline
+from snn_course.teaching.probes import Probes, TrialRun, in_words, line_of
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from rich.console import Console
 
 HOLDS, FAILS, UNWRITTEN = "holds", "fails", "unwritten"
-
-
-class TrialRun(Run):
-    """A run that prints nothing, draws nothing, keeps nothing, and remembers all its numbers."""
-
-    def __init__(self, config: Any, script: Any) -> None:
-        super().__init__(config, script)
-        self.console = Console(quiet=True)
-        self._printer = printing.Printer(self.console)
-        self.drawn: list[Any] = []
-
-    def figure(self, fig: Figure, name: str) -> None:
-        """Remember the lines and marks of a figure instead of saving it."""
-        for ax in fig.axes:
-            self.drawn += [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-            for marks in ax.collections:
-                places = marks.get_segments() if isinstance(marks, LineCollection) else marks.get_offsets()
-                self.drawn.append(np.array(places, dtype=float))
-        plt.close(fig)
-
-    def progress(self, items: Sequence[Item] | Any, label: str) -> Iterator[Item]:
-        """Iterate without a bar."""
-        yield from items
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Keep nothing: a check has nothing to resume."""
-
-    def load(self, name: str, **parts: Any) -> None:
-        """Find nothing."""
-
-    @property
-    def numbers(self) -> list[Any]:
-        """All that was measured, tabulated and drawn so far."""
-        tables = [table["runs"] for table in self._tables.values()]
-        return [[measure.values for measure in self._measures.values()], tables, self.drawn]
-
-    def judged(self) -> list[dict[str, Any]]:
-        """Give all measures so far, as metrics.json would have them."""
-        return self._judged(self._measures.values())
 
 
 @dataclass
@@ -93,6 +45,7 @@ class Trials:
         mine: what the file defines.
         file: its path, as its code objects name it.
         names: all names of the file as a module, where it is one.
+        probes: those of the lesson, where they are known already.
     """
 
     def __init__(
@@ -101,11 +54,13 @@ class Trials:
         mine: Mapping[str, object],
         file: str,
         names: dict[str, Any] | None = None,
+        probes: Probes | None = None,
     ) -> None:
         self.exercises = exercises
         self.mine = mine
         self.file = file
         self.names = names
+        self.probes = probes or Probes(exercises)
         self.outline = Outline(exercises.source)
         self.done: list[ast.stmt] = []
         """Statements of ``main`` that have run."""
@@ -123,83 +78,30 @@ class Trials:
         if name not in self.mine:
             kind = "class" if isinstance(self.outline.top[name], ast.ClassDef) else "function"
             return Verdict(task.id, UNWRITTEN, f"There is no {kind} {name} in your file yet.")
-        answer, facts, line = self._probe(task, self._module({name: self.mine[name]}))
-        if isinstance(answer, answers.Raised) and scaffold.MARK in answer[1]:
-            return Verdict(task.id, UNWRITTEN, line=line)
-        right, right_facts, _ = self._right(task)
-        found = self._mistake(task, answer, right) or mistakes.seen(facts, right_facts)
-        if found is None and isinstance(answer, answers.Raised):
-            found = mistakes.of_error(*answer)
+        own = self.probes.give(task, self.probes.module({name: self.mine[name]}), self.file)
+        failed = isinstance(own.answer, answers.Raised)
+        if failed and scaffold.MARK in own.answer[1]:
+            return Verdict(task.id, UNWRITTEN, line=own.line)
+        right = self.probes.right(task)
+        found = self._mistake(task, own.answer, right.answer) or mistakes.seen(own.facts, right.facts)
+        if found is None and failed:
+            found = mistakes.of_error(*own.answer)
         if found:
-            return Verdict(task.id, FAILS, found.says, found.name, line)
-        if isinstance(answer, answers.Raised) or (task.exact and not answers.same(answer, right)):
-            return Verdict(task.id, FAILS, answers.difference(answer, right), line=line)
+            return Verdict(task.id, FAILS, found.says, found.name, own.line)
+        if failed or (task.exact and not answers.same(own.answer, right.answer)):
+            return Verdict(task.id, FAILS, answers.difference(own.answer, right.answer), line=own.line)
         return Verdict(task.id, HOLDS)
-
-    def _right(self, task: Task) -> tuple[Any, instruments.Facts, int | None]:
-        return self._probe(task, self._module({}))
 
     def _mistake(self, task: Task, answer: Any, right: Any) -> mistakes.Found | None:
         """Name the known wrong version that gives the same answer."""
         if answers.same(answer, right):
             return None
         for mistake in self.exercises.mistakes:
-            if mistake.task == task.id and answers.same(answer, self.answer_of(mistake)):
+            if mistake.task == task.id and answers.same(answer, self.probes.wrong(mistake).answer):
                 return mistakes.Found(mistake.name, mistake.says)
         return None
 
-    def answer_of(self, mistake: Mistake) -> Any:
-        """Give what a known wrong version answers."""
-        task = self.exercises.task(mistake.task)
-        return self._probe(task, self.wrong_module(mistake))[0]
-
-    def wrong_module(self, mistake: Mistake) -> ModuleType:
-        """Make the lesson with a known wrong version in it."""
-        task = self.exercises.task(mistake.task)
-        source = self.exercises.source
-        if mistake.swap:
-            old, new = mistake.swap
-            source = regions.swapped(source, task.region, old, new)
-        else:
-            source = regions.replaced(source, {task.number: mistake.code})
-        return composed.module(self.exercises.script.path, source)
-
-    def _module(self, exchanged: Mapping[str, object]) -> ModuleType:
-        return composed.module(self.exercises.script.path, self.exercises.source, exchanged)
-
-    def _probe(self, task: Task, module: ModuleType) -> tuple[Any, instruments.Facts, int | None]:
-        """Run a task's probe. Returns: the plain answer, what the instruments saw, the line of an error."""
-        run = self._run(module)
-        names = {**vars(module), "config": run.config, "run": run, "torch": torch, "np": np}
-        compute.seed_all(0)
-        line = None
-        with instruments.watching() as facts:
-            try:
-                exec(compile(task.probe, f"<probe of {task.id}>", "exec"), names)
-                answer = answers.plain(names.get("answer", run.numbers))
-            except ProofMissed:
-                answer = answers.plain(run.numbers)
-            except (Exception, SystemExit) as error:
-                answer = answers.Raised(_in_words(error))
-                line = self.line_of(error)
-        plt.close("all")
-        return answer, facts, line
-
-    def line_of(self, error: BaseException) -> int | None:
-        """Give the last line of the learner's file on the way to an error."""
-        stack = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in stack if frame.filename == self.file]
-        return lines[-1] if lines else None
-
     # ------------------------------------------------------------------ chapters
-
-    def _run(self, module: ModuleType) -> TrialRun:
-        settings = at_scale(module.Config, "quick", module.SCALES)
-        changes = {name: _as_setting(value) for name, value in self.exercises.settings.items()}
-        config = dataclasses.replace(settings, seeds=1, device="cpu", threads=1, **changes)
-        run = TrialRun(config, self.exercises.script.path)
-        run.begin(config.seed)
-        return run
 
     @cached_property
     def chapter_names(self) -> Sequence[str]:
@@ -208,10 +110,10 @@ class Trials:
 
     def chapters(self) -> Iterator[Verdict]:
         """Run the lesson's chapters with the learner's definitions; the first that fails is the last."""
-        module = self._module({name: self.mine[name] for name in self.exercises.names})
+        module = self.probes.module({name: self.mine[name] for name in self.exercises.names})
         if self.names is not None:
             composed.tie(self.names, lesson.load(self.exercises.script.stem), module)
-        run = self._run(module)
+        run = self.probes.run(module)
         names = {**vars(module), "config": run.config, "run": run}
         for chapter in self.chapter_names:
             verdict = self._chapter(chapter, run, names)
@@ -235,7 +137,7 @@ class Trials:
         except UsageError:
             raise
         except (Exception, SystemExit) as error:
-            return Verdict(chapter, FAILS, answers.raised(*_in_words(error)), line=self.line_of(error))
+            return Verdict(chapter, FAILS, answers.raised(*in_words(error)), line=line_of(error, self.file))
         finally:
             plt.close("all")
         return self._judge(chapter, run.judged()[before:])
@@ -257,11 +159,3 @@ class Trials:
             if measure["met"]:
                 held.append(wording.name_of(measure))
         return Verdict(chapter, HOLDS, claims=held)
-
-
-def _in_words(error: BaseException) -> tuple[str, str]:
-    return type(error).__name__, " ".join(str(error).split())[:300]
-
-
-def _as_setting(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -1,10 +1,11 @@
-"""What the tests of the teaching wing share: a quiz answered through a pipe, and a headless browser."""
+"""What the tests of the teaching wing share: a quiz answered through a pipe, a browser, scripts, instruments."""
 
 import io
 
-from snn_course import UsageError
+from snn_course.runs import scripts
+from snn_course import ROOT, UsageError
 from snn_course.gameworld import browser
-from snn_course.teaching import questions, quiz
+from snn_course.teaching import instruments, questions, quiz
 
 import pytest
 
@@ -56,3 +57,21 @@ def chromium():
         running = playwright.chromium.launch(executable_path=browser.find(), args=["--no-sandbox"])
         yield running
         running.close()
+
+
+@pytest.fixture
+def script():
+    """Find a script by what a learner would call it."""
+
+    def find(name):
+        (found,) = scripts.pick([name], scripts.find(ROOT))
+        return found
+
+    return find
+
+
+@pytest.fixture
+def watched():
+    """Put the instruments in, and take them out again."""
+    with instruments.installed():
+        yield

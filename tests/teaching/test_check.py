@@ -1,0 +1,75 @@
+"""A check from start to end: own solutions pass, untouched files say what to do first."""
+
+from snn_course import ROOT, UsageError, journal_file
+from snn_course.teaching import check, exercises, hints, progress, workspace
+
+import pytest
+
+NAMES = [path.stem for path in sorted((ROOT / "exercises").glob("*.toml"))]
+SLOW = [pytest.param(name, marks=[] if name.startswith("01") else pytest.mark.slow) for name in NAMES]
+
+
+def checked(script):
+    passed, lines = check.check(script, "python3 course.py")
+    return passed, "\n".join(lines)
+
+
+def put(script, old="", new=""):
+    """Make the lesson itself the learner's file, with something wrong in it."""
+    path = workspace.path_for(script)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = script.path.read_text(encoding="utf-8")
+    assert source.count(old) == 1 or not old
+    path.write_text(source.replace(old, new, 1) if old else source, encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_the_own_solution_passes(script, name):
+    put(script(name))
+    passed, said = checked(script(name))
+    assert passed, said
+    assert "All holds." in said
+    assert progress.has_passed_check(progress.read(), name)
+    assert "**My own solution**" in journal_file().read_text(encoding="utf-8")
+    assert "passed. " in journal_file().read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_the_untouched_file_fails_and_says_what_to_do_first(script, name):
+    one = script(name)
+    list(workspace.start(one, False, "python3 course.py"))
+    passed, said = checked(one)
+    assert not passed
+    assert said.count("not written yet") == len(exercises.load(one).tasks)
+    assert "Write task 1 first: " in said
+    assert f"python3 course.py hint {one.label} helps with task 1." in said
+    assert not progress.has_passed_check(progress.read(), name)
+
+
+def test_a_mistake_gets_its_name_its_line_is_79_columns_and_the_first_hint_is_told(script):
+    one = script("01")
+    put(one, "mem = beta * mem + cur - fired * threshold", "mem = beta * (mem + cur) - fired * threshold")
+    passed, said = checked(one)
+    assert not passed
+    assert "Task 2 of 3, resets: does not hold" in said
+    task = exercises.load(one).task("resets")
+    assert task.hints[0].split()[-1] in said
+    path = workspace.shown(workspace.path_for(one))
+    assert max(len(line.replace(path, "")) for line in said.splitlines()) <= 79
+    assert hints.told(progress.read(), exercises.load(one), task) == 1
+    told = "\n".join(hints.following(one, "", "python3 course.py"))
+    assert told.count("The place:") == 1
+    assert "- resets: " in journal_file().read_text(encoding="utf-8")
+
+
+def test_nothing_is_said_twice_in_the_journal(script):
+    put(script("01"), "math.log(beta)\n    # end", "1\n    # end")
+    checked(script("01"))
+    before = journal_file().stat().st_mtime_ns
+    checked(script("01"))
+    assert journal_file().stat().st_mtime_ns == before
+
+
+def test_without_a_file_the_command_that_writes_it_is_named(script):
+    with pytest.raises(UsageError, match="start 01' writes it"):
+        checked(script("01"))
