@@ -14,6 +14,7 @@ SCRIPT = '''"""Lesson 77: a test of cells.
 Question: Does it work, and
           on two lines?
 Run:      python lessons/77_test.py
+          --fast   in a hurry
 
 What stands below the card is *prose*.
 """
@@ -52,7 +53,7 @@ def test_a_script_is_a_card_and_cells():
     assert text.card.title == "a test of cells"
     assert text.card.fields == {
         "Question": "Does it work, and on two lines?",
-        "Run": "python lessons/77_test.py",
+        "Run": "python lessons/77_test.py\n--fast   in a hurry",
     }
     assert text.card.prose == "What stands below the card is *prose*."
     assert [cell.kind for cell in text.cells] == ["code", "prose", "prose", "code", "prose", "code"]
