@@ -25,12 +25,13 @@ from concurrent.futures import (
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
     as_completed,
 )
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from snn_course.runs import lesson, provenance, worker
+from snn_course.runs import lesson, notebook, provenance, worker
 from snn_course import UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def _pool(workers: int, cluster: str | None) -> Iterator[Executor]:
                 yield executor
             finally:
                 executor.shutdown(wait=False)  # drops what has not begun
+        return
+    if notebook.is_here():  # no other process knows what its cells define
+        with ThreadPoolExecutor(1) as here:
+            yield here
         return
     fresh = multiprocessing.get_context("spawn")  # on each system the same; a fork would copy held locks
     others = set(multiprocessing.active_children())

@@ -106,6 +106,17 @@ def test_wrong_use_and_a_missed_goal_leave_the_kernel_alive(run, tmp_path):
     assert (tmp_path / "results" / "77_small" / "quick" / "metrics.json").is_file()
 
 
+def test_points_of_a_sweep_know_what_the_cells_define(run):
+    """In a process of its own, a point could not read settings whose class a cell defines."""
+    sweep = (
+        "from snn_course.runs import parallel; found = parallel.run_points(run, 'replace', {'a': (config,)})"
+    )
+    code = SMALL.format(root=str(ROOT), body=sweep + "; print('found', found['a'].scale)")
+    docstring = jupytext.read(LESSON).cells[0].source  # by it, Jupyter's kernel tells which script this is
+    book = run(cells(docstring, code, "lesson.start(main, Config, {})"))
+    assert "found quick" in printed(book)
+
+
 def test_there_is_no_kernel_in_a_test_nor_in_a_shell_of_ipython(monkeypatch):
     assert not notebook.is_here()
     IPython = pytest.importorskip("IPython")

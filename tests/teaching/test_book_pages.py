@@ -6,8 +6,10 @@ import re
 
 from snn_course.runs import report
 from snn_course import UsageError
+from snn_course.teaching import hunts_planted, progress
+from snn_course.teaching import questions as teaching_questions
 from snn_course.teaching.book import __main__ as command
-from snn_course.teaching.book import findings, pages, questions
+from snn_course.teaching.book import findings, pages, printed_quiz
 from tests.runs.laid_down import put, small_course
 from tests.runs.test_metrics_file import METRICS
 
@@ -57,7 +59,7 @@ topic = "reset"
 kind = "choice"
 ask = "What does $x$ <do>?"
 right = "It `resets`."
-wrong = [{ text = "Nothing.", why = "It does something." }]
+wrong = [{ text = "Nothing.", why = "It does something." }, { text = "All.", why = "Not all." }]
 hint = "Look."
 explain = "Since it must."
 reading = "lesson 01"
@@ -70,21 +72,31 @@ kind = "short"
 ask = "Say it."
 model = "It is so."
 marks = ["a", "b", "c"]
-hint = ""
-explain = ""
+hint = "Hm."
+explain = "So."
+reading = "lesson 01"
+more = "And?"
+links = []
 [[question]]
 id = "three"
 topic = "reset"
 kind = "number"
 ask = "How many, with {beta}?"
-code = "answer = 1"
+code = "answer = 1; beta = 2"
+tolerance = 0.5
+hint = "Hm."
+explain = "So."
+reading = "lesson 01"
+more = "And?"
+links = []
 """
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    for module in (report, pages, command):
+    for module in (report, pages, command, teaching_questions, hunts_planted):
         monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setenv("SNN_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setattr(command, "results_dir", lambda: tmp_path / "results")
     small_course(tmp_path)
     (tmp_path / "lessons" / "01_lif_neuron.py").write_text(CHAPTERS, "utf-8")
@@ -129,7 +141,7 @@ def test_results_stand_at_the_function_that_made_them(root):
         "Further results of the last run",
         "Codes",  # the table: its file does not say which function made it
         "Exercise",
-        "compare them (lines 14 to 16)",
+        "compare them (compare_codes, lines 14 to 16)",
         "python lessons/01_lif_neuron.py --scale quick",
         "a CPU, 2 cores",
         "not in a repository",
@@ -327,8 +339,28 @@ def test_a_damaged_quiz_is_named(root):
     file = root / "quizzes" / "01_lif_neuron.toml"
     for damage in ("[[question]\n", "[[question]]\nid = 'x'\n", "question = 3\n", "x = 1\n"):
         file.write_text(damage, "utf-8")
-        assert "01_lif_neuron.toml cannot be read" in written(root)("01_lif_neuron")
-    assert questions.read(root / "quizzes" / "02.toml") is None
+        assert "01_lif_neuron.toml" in words(written(root)("01_lif_neuron"))
+    assert printed_quiz.read(root / "quizzes" / "02.toml") is None
+
+
+def test_commands_are_named_where_they_have_something_for_the_script(root):
+    for folder, name in {"exercises": "start", "hunts": "hunt", "quizzes": "quiz"}.items():
+        assert f"course.py {name}" not in written(root)("01_lif_neuron")
+        (root / folder).mkdir()
+        (root / folder / "01_lif_neuron.toml").write_text(BANK, "utf-8")
+    page = written(root)("01_lif_neuron")
+    for command_ in ("start 01", "check 01", "hunt 01", "quiz 01"):
+        assert f"python course.py {command_}</code>" in page
+    assert "it has 1 more, whose numbers are drawn for you" in words(page)
+
+
+def test_the_front_page_says_what_the_learner_has_done(root):
+    progress.note_check("01_lif_neuron", passed=True)
+    progress.note_quiz("01_lif_neuron", 0.5, "marginal", [])
+    progress.note_hunt("01_lif_neuron", "reset", found=True, tries=1)
+    assert "exercise passed, quiz 50 %, 1 bug found" in words(written(root)())
+    (root / "progress.json").write_text("{", "utf-8")
+    assert "exercise passed" not in written(root)()
 
 
 # ---------------------------------------------------------------------- the command

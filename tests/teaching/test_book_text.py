@@ -4,6 +4,7 @@ import re
 
 from snn_course.runs import scripts
 from snn_course import ROOT
+from snn_course.teaching import regions
 from snn_course.teaching.book import cells, listing, prose
 
 import pytest
@@ -13,6 +14,7 @@ SCRIPT = '''"""Lesson 77: a test of cells.
 Question: Does it work, and
           on two lines?
 Run:      python lessons/77_test.py
+          --fast   in a hurry
 
 What stands below the card is *prose*.
 """
@@ -51,7 +53,7 @@ def test_a_script_is_a_card_and_cells():
     assert text.card.title == "a test of cells"
     assert text.card.fields == {
         "Question": "Does it work, and on two lines?",
-        "Run": "python lessons/77_test.py",
+        "Run": "python lessons/77_test.py\n--fast   in a hurry",
     }
     assert text.card.prose == "What stands below the card is *prose*."
     assert [cell.kind for cell in text.cells] == ["code", "prose", "prose", "code", "prose", "code"]
@@ -149,8 +151,8 @@ def test_code_is_cut_after_the_functions_that_have_results():
 
 def test_the_lines_that_a_learner_writes_are_found_and_marked():
     source = "def f(x):\n    # exercise: add one\n    y = x + 1\n    # end\n    return y\n"
-    (task,) = listing.tasks(source)
-    assert task == listing.Task("add one", 2, 4)
+    (task,) = regions.find(source)
+    assert (task.words, task.first, task.last) == ("add one", 2, 4)
     page = listing.html(listing.Piece("code", source.rstrip(), 1), [task])
     assert page.count('<span class="own">') == 3
     assert len(re.sub(r"<[^>]*>", "", page).splitlines()) == 5

@@ -4,7 +4,7 @@
     prose     Markdown and formulas to HTML
     listing   code to HTML, in pieces, so that results can stand below the function that made them
     findings  what runs have left behind, by function
-    questions the exercises and the quiz of a script
+    printed_quiz  its quiz, with the answers folded away
     live      figures that move
     pages     all of it on pages: ``python -m snn_course.teaching.book`` writes them
 

@@ -34,7 +34,7 @@ class Card:
 
     title: str = ""
     fields: dict[str, str] = field(default_factory=dict)
-    """Question, Reading, Run and Expect, each as one line."""
+    """Question, Reading, Run and Expect, each as one line; Run with a further line for each option."""
     prose: str = ""
     """All that stands below, as Markdown."""
 
@@ -96,7 +96,7 @@ def _fields(paragraph: str) -> dict[str, str]:
             name = begins["name"]
             fields[name] = begins["text"].strip()
         elif name and line.startswith(" "):
-            fields[name] += " " + line.strip()
+            fields[name] += ("\n" if name == "Run" else " ") + line.strip()  # options have a line each
         else:
             return {}
     return fields

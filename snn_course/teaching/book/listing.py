@@ -1,20 +1,18 @@
 """Code to HTML, in pieces, so that results can stand right below the function that made them."""
 
 import ast
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from snn_course.teaching.book.cells import Cell
+from snn_course.teaching.regions import Region
 
 import pygments
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 Kind = Literal["code", "imports", "drawing", "main"]
-_TASK = re.compile(r"\s*# exercise: (?P<task>.+)")
-_TASK_ENDS = re.compile(r"\s*# end\b.*")
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,6 @@ class Piece:
     def last_line(self) -> int:
         """Number of its last line in the script."""
         return self.line + self.source.count("\n")
-
-
-@dataclass(frozen=True)
-class Task:
-    """Lines that a learner writes in the exercise of a lesson."""
-
-    words: str
-    line: int
-    last_line: int
 
 
 def pieces(cell: Cell, cut_after: Iterable[str]) -> list[Piece]:
@@ -92,28 +81,14 @@ def _piece(kind: Kind, lines: list[str], line: int, function: str) -> list[Piece
     return [Piece(kind, text, line, function)] if text else []
 
 
-def tasks(source: str) -> list[Task]:
-    """Find the parts of a script that its exercise leaves to the learner."""
-    found = []
-    words, begin = "", 0
-    for number, line in enumerate(source.splitlines(), 1):
-        opens = _TASK.fullmatch(line)
-        if opens:
-            words, begin = opens["task"], number
-        elif begin and _TASK_ENDS.fullmatch(line):
-            found.append(Task(words, begin, number))
-            begin = 0
-    return found
-
-
-def html(piece: Piece, own: Iterable[Task] = ()) -> str:
+def html(piece: Piece, own: Iterable[Region] = ()) -> str:
     """Highlight a piece; the lines that a learner writes are marked."""
     text = pygments.highlight(
         piece.source + "\n", PythonLexer(stripnl=False), HtmlFormatter(nowrap=True, classprefix="py-")
     )
-    marked = set()
-    for task in own:
-        marked |= set(range(task.line, task.last_line + 1))
+    marked: set[int] = set()
+    for region in own:
+        marked |= set(range(region.first, region.last + 1))
     rows = []
     for number, row in enumerate(text.rstrip("\n").split("\n"), piece.line):
         rows.append(f'<span class="own">{row}\n</span>' if number in marked else f"{row}\n")

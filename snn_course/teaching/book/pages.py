@@ -1,14 +1,14 @@
 """The book's pages: one for each script, and the front page that leads through them."""
 
-import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snn_course.runs import metrics_file, report, scripts
-from snn_course import ROOT, safe_write
+from snn_course import ROOT, UsageError, safe_write
 from snn_course.runs.scripts import Script
-from snn_course.teaching.book import cells, findings, listing, live, questions
+from snn_course.teaching import hunts_planted, progress, questions, regions
+from snn_course.teaching.book import cells, findings, listing, live, printed_quiz
 from snn_course.teaching.book.findings import Finding, Made
 from snn_course.teaching.book.prose import Writer
 
@@ -67,6 +67,11 @@ class Page:
     def file(self) -> str:
         """Name of the page in its folder."""
         return f"{self.stem}.html"
+
+    @property
+    def name(self) -> str:
+        """How course.py takes it."""
+        return self.stem if self.number is None else f"{self.number:02d}"
 
     @property
     def shown(self) -> Finding | None:
@@ -167,7 +172,7 @@ def _content(page: Page) -> dict[str, Any]:
     """Lay out the sections of a page, its contents, its exercise and its quiz."""
     writer = Writer()
     text = cells.read(page.source or "")
-    tasks = listing.tasks(page.source or "")
+    tasks = _tasks(page.source or "")
     sections = _sections(page, text, writer, tasks)
     placed = {block.made.chapter for section in sections for block in section.blocks if block.made}
     return {
@@ -177,14 +182,14 @@ def _content(page: Page) -> dict[str, Any]:
         "sections": sections,
         "unplaced": [made for made in _made(page.shown) if made.chapter not in placed],
         "tasks": [(Markup(writer.line(task.words)), task) for task in tasks],
-        "quiz": questions.read(ROOT / "quizzes" / f"{page.stem}.toml"),
-        "commands": _commands(),
+        "quiz": printed_quiz.read(questions.path_of(page.stem)),
+        "commands": _commands(page),
         "live_shared": live.shared() if live.of(page.stem) else "",
         "contents": [heading for heading in writer.headings if heading.level == 2],
     }
 
 
-def _sections(page: Page, text: cells.Text, writer: Writer, tasks: list[listing.Task]) -> list[Section]:
+def _sections(page: Page, text: cells.Text, writer: Writer, tasks: list[regions.Region]) -> list[Section]:
     """Put prose, code and results in order; a heading "Going deeper" begins a section of its own."""
     made = {one.chapter: one for one in _made(page.shown)}
     figures = live.of(page.stem)
@@ -212,11 +217,22 @@ def _made(run: Finding | None) -> list[Made]:
     return [run.made_by(chapter) for chapter in run.chapters()] if run else []
 
 
-def _commands() -> set[str]:
-    """Name the commands of course.py that a page may advise: those whose parts are there."""
-    parts = {"quiz": "quiz", "start": "exercises"}
-    home = "snn_course.teaching."
-    return {name for name, part in parts.items() if importlib.util.find_spec(home + part)}
+def _tasks(source: str) -> list[regions.Region]:
+    """Find what the exercise of a script leaves to the learner; nothing in one that is being edited."""
+    try:
+        return regions.find(source)
+    except (SyntaxError, ValueError):
+        return []
+
+
+def _commands(page: Page) -> set[str]:
+    """Name the commands of course.py that have something for this script."""
+    files = {
+        "start": ROOT / "exercises" / f"{page.stem}.toml",
+        "quiz": questions.path_of(page.stem),
+        "hunt": hunts_planted.path_of(page.stem),
+    }
+    return {command for command, file in files.items() if file.is_file()}
 
 
 # ---------------------------------------------------------------------- the front page
@@ -242,4 +258,29 @@ def _progress(pages: list[Page], machine: dict[str, Any] | None) -> dict[str, An
     left = [page for page in scripts_there if not page.shown]
     if machine is None:
         left = [page for page in pages if page.is_environment_test] + left
-    return {"measured": len(measured), "of": len(scripts_there), "following": left[0] if left else None}
+    return {
+        "measured": len(measured),
+        "of": len(scripts_there),
+        "following": left[0] if left else None,
+        "done": _done(pages),
+    }
+
+
+def _done(pages: list[Page]) -> dict[str, list[str]]:
+    """Say for each script what the learner has done; nothing when the record cannot be read."""
+    try:
+        record = progress.read()
+    except UsageError:
+        return {}
+    done: dict[str, list[str]] = {}
+    for page in pages:
+        words = done.setdefault(page.stem, [])
+        if progress.has_passed_check(record, page.stem):
+            words.append("exercise passed")
+        score = progress.best_score(record, page.stem)
+        if score is not None:
+            words.append(f"quiz {100 * score:.0f} %")
+        bugs = len(progress.found_bugs(record, page.stem))
+        if bugs:
+            words.append(f"{bugs} bug{'s' if bugs > 1 else ''} found")
+    return done
