@@ -555,7 +555,7 @@ class SSA(Attention):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Give spikes for the scaled sums, in the cheap order."""
-        # exercise: K^T V first, then Q; scale; neurons
+        # exercise: the mixing: two products, a scale, neurons
         key_values = self.mix_1(k.mT, v)  # [T, B, heads, d, d]
         sums = self.mix_2(q, key_values)  # [T, B, heads, N, d]
         return self.fire_mixed(sums * self.scale)
@@ -1345,7 +1345,7 @@ def neuron_layer(cur: Tensor, threshold: float) -> Tensor:
 
 def mask_of_neurons(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Give ``masked(q, k, v)`` of spikes [..., N, d] with nothing but neurons and weights of 1."""
-    # exercise: three layers of neurons; which threshold makes an AND, and which an OR of all tokens?
+    # exercise: three layers of neurons, each an AND or an OR
     both = neuron_layer(k + v, threshold=1.5)  # AND: [..., N, d]
     opened = neuron_layer(both.sum(-2, keepdim=True), threshold=0.5)  # OR over tokens: [..., 1, d]
     return neuron_layer(q + opened, threshold=1.5)  # AND

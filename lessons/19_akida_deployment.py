@@ -28,7 +28,8 @@ Expect:   float 92.0 ± 0.1 %; after QAT 91.8 ± 0.1 at 8/4/4, 91.3 ± 0.1 at 8/
 #
 # Why so few bits? A chip like this keeps all weights next to its processors, and there is
 # little room: 4 bits need an eighth of the memory of a float, and of the energy to move it.
-# A product of two 4-bit numbers takes a hundred gates or so, one of two floats thousands.
+# The arithmetic becomes cheaper, too: a product of two floats takes 3.7 pJ, of two whole
+# numbers of 8 bits 0.2 pJ (45 nm; Horowitz 2014), of 4 bits less still.
 
 # %%
 import copy
@@ -72,10 +73,22 @@ class Config(lesson.Config):
 SCALES: lesson.Scales = {
     "quick": {"images": 3000, "epochs": 4, "keras_epochs": 0, "width": 16},
     "cpu": {"seeds": 3},
-    "gpu": {"seeds": 3, "epochs": 30, "qat_epochs": 5, "keras_epochs": 5, "width": 64},
+    "gpu": {
+        "seeds": 3,
+        "epochs": 30,
+        "qat_epochs": 5,
+        "keras_epochs": 5,
+        "width": 64,
+    },
 }
-BITS = {"8/4/4": (4, 4), "8/2/4": (2, 4), "8/2/2": (2, 2), "8/1/4": (1, 4)}  # weights, activations
+BITS = {  # of weights behind the first layer, and of activations
+    "8/4/4": (4, 4),
+    "8/2/4": (2, 4),
+    "8/2/2": (2, 2),
+    "8/1/4": (1, 4),
+}
 KERAS_BITS = ("8/4/4", "8/2/4", "8/2/2")  # taken on the Keras road, too
+FLOAT_GOAL = {"quick": 70, "cpu": 90, "gpu": 91}  # goals at each scale, %
 POINTS = {"8/4/4": 1.0, "8/2/4": 6.0, "8/2/2": 6.0}  # goals: at most so many points below float
 RATES = {"float": 3e-3, "PyTorch": 1e-3, "Keras": 3e-3}  # learning rates, chosen on held-out training images
 CALIBRATION = 1000  # images that fit the steps
@@ -87,22 +100,24 @@ Pair = tuple[Tensor, Tensor]  # images [N, 1, 28, 28] as bytes, labels [N]
 # ## 1. Rounding weights, with a gradient
 #
 # A weight of $b$ bits is a whole number from $-m$ to $m$, with $m = 2^{b-1} - 1$: 127 for 8
-# bits, 7 for 4, and for 2 bits just $-1, 0, 1$. (A symmetric grid leaves one code unused.
-# One bit is an exception: 0 or 1.) All weights of a filter share a *scale* $s$, so that
+# bits, 7 for 4, and for 2 bits just $-1, 0, 1$. ($b$ bits could hold one number more; a
+# grid that is the same on both sides of 0 leaves it out. One bit is an exception: 0 or 1.)
+# All weights of a filter share a *scale* $s$, so that
 #
 # $$w \approx s\,q, \qquad q = \mathrm{clip}\Big(\mathrm{round}\Big(\frac{w}{s}\Big),\ -m,\
 # m\Big) .$$
 #
 # Which scale? With the largest weight at $m$, nothing is clipped; but with few levels, one
-# large weight makes all others coarse. LSQ (Esser et al. 2020) starts from $s = 2\,
-# \overline{|w|} / \sqrt m$, which clips some. We take the finer of the two.
+# large weight makes all others coarse. LSQ, *learned step size quantisation* (Esser et al.
+# 2020), starts from $s = 2\,\overline{|w|} / \sqrt m$ with the mean size of the weights;
+# that clips some. We take the smaller of the two scales, the finer grid.
 #
 # To train with rounded weights, one needs their gradient. `round` is a staircase: its slope
 # is zero everywhere but at the jumps, so nothing would ever learn. The *straight-through
 # estimator* (Bengio et al. 2013) rounds on the way forward and acts on the way back as if
 # it had not: slope 1 where nothing was clipped, 0 where it was. It is the surrogate
-# gradient of lesson 07 for a staircase. In PyTorch this is one line: add the rounding error
-# as a constant.
+# gradient of lesson 07 for a staircase. In PyTorch this is one line: add the rounding
+# error, `exact.round() - exact`, as a constant that no gradient passes.
 #
 # Weights that are stored as floats and rounded in each forward pass are called *fake
 # quantised*: the float copy learns in small steps, the network sees whole numbers.
@@ -110,10 +125,15 @@ Pair = tuple[Tensor, Tensor]  # images [N, 1, 28, 28] as bytes, labels [N]
 
 # %%
 def quantise(weight: Tensor, bits: int, finest: float = 1e-12) -> Pair:
-    """Give whole numbers for weights [F, C, H, W], with a straight-through gradient, and the scales [F]."""
+    """Give whole numbers for weights [F, C, H, W], with a straight-through gradient, and the scales [F].
+
+    No scale is smaller than ``finest``: a filter of zeros has one, too, and the chip's steps have a limit.
+    """
     top = max(1, 2 ** (bits - 1) - 1)  # 127, 7, 1 for 8, 4, 2 bits
     low = -top if bits > 1 else 0  # as far below 0 as above; but one bit is 0 or 1
-    size = weight.detach().clamp(min=0) if bits == 1 else weight.detach().abs()
+    size = weight.detach().abs()
+    if bits == 1:
+        size = weight.detach().clamp(min=0)  # a weight below 0 becomes 0, whatever its size
     size = size.flatten(1)  # [F, C * H * W]
     # exercise: scale of each filter, clipping, rounding with slope 1
     largest = size.amax(1) / top
@@ -133,21 +153,25 @@ def per_filter(values: Tensor) -> Tensor:
 def look_at_rounding(run: lesson.Run, folded: ab.QuantNet) -> None:
     """Draw one filter's weights, float and rounded, and say which weights get a gradient."""
     weight = folded.parts[1].weight.detach().clone().requires_grad_()
+    rounded = (7 * weight).round()
     straight, _ = quantise(weight, 4)
-    for name, whole in {"round()": (7 * weight).round(), "straight-through": straight}.items():
+    for name, whole in (("round()", rounded), ("straight-through", straight)):
         (grad,) = torch.autograd.grad(whole.sum(), weight)
         share_with = 100 * (grad != 0).double().mean().item()
         run.measure(f"weights with a gradient, {name}", share_with, "%")
     one = weight.detach().cpu()[:1]  # the first filter of conv2 [1, C, 3, 3]
     fig, (ax,) = figures.new("")
-    ax.plot(one.flatten().sort().values, color=figures.GREY, lw=3, label="float")
+    exact = one.flatten().sort().values
+    ax.plot(exact, color=figures.GREY, lw=3, label="float")
     told = []
-    for bits, label in ((4, "4 bits"), (2, "2 bits"), (1, "1 bit")):
+    for bits in (4, 2, 1):
+        label = f"{bits} bits" if bits > 1 else "1 bit"
         whole, scale = quantise(one, bits)
         rounded = whole * scale
         lost = torch.dist(rounded, one) / one.norm()
         told.append(f"{100 * lost:.0f} % at {label}")
-        ax.plot(rounded.flatten().sort().values, label=label)
+        coarse = rounded.flatten().sort().values
+        ax.plot(coarse, label=label)
     figures.retitle(fig, "Rounding error of a filter, share of its length: " + ", ".join(told))
     ax.set(xlabel="weights of conv2, filter 0, sorted", ylabel="value")
     ax.legend()
@@ -161,18 +185,18 @@ def look_at_rounding(run: lesson.Run, folded: ab.QuantNet) -> None:
 # 6, because the chip has no other. First it is trained with float weights. Then its batch
 # norms are folded into weights and biases (lesson 16): the chip has none.
 #
-# A GPU gains from INT8, too: a quarter of the memory traffic, and more products in the same
-# silicon. It gains nothing from zeros, and little from 2 bits: its units have no such
-# width.
+# *Post-training quantisation* takes this finished network and rounds. It needs no training,
+# a few pictures at most; but no weight can adapt to its neighbours' rounding. Here the
+# weights alone are rounded, at 8, 4 and 2 bits.
 #
 # Rounding is a kind of noise: every weight is moved by up to half a level, at random, and a
 # sum of many products averages much of it away. So 8 bits cost next to nothing. At 2 bits a
 # level is as large as the weights themselves, and it shows.
 #
-# PTQ takes this finished network and rounds. It needs no training, a few pictures at most;
-# but no weight can adapt to its neighbours' rounding. Here the weights alone are rounded,
-# at 8, 4 and 2 bits. (8 bits for everything, *INT8*, is what GPUs and phones use: a GPU's
-# INT8 units multiply all numbers, zeros too, in large blocks.)
+# 8 bits for weights and activations, *INT8*, is also what GPUs and phones use. A GPU gains
+# a quarter of the memory traffic, and more products in the same silicon. It gains nothing
+# from zeros, which its units multiply like all other numbers, in large blocks; and little
+# from 2 bits, for hardly a GPU has units of that width.
 
 
 # %%
@@ -216,7 +240,8 @@ def train_float(config: Config, run: lesson.Run, train: Pair, some: Tensor) -> a
     """Train the float network, and fold its batch norms into its weights and biases."""
     torch.manual_seed(run.seed)
     net = network(config, run, 4, 4, norm=True)
-    training.fit(run, "float", net, *train, recipe_of(config.epochs, RATES["float"]))
+    recipe = recipe_of(config.epochs, RATES["float"])
+    training.fit(run, "float", net, *train, recipe)
     folded = copy.deepcopy(net.eval())
     with torch.no_grad():
         for part in folded.parts:
@@ -246,29 +271,41 @@ def measure_rounding(run: lesson.Run, folded: ab.QuantNet, test: Pair) -> float:
 # %% [markdown]
 # ## 3. The chip's whole numbers
 #
-# On the chip there are no floats. Let a layer's input be levels: whole numbers $k$, each
-# worth $u$. Its weights are $s\,q$. So its *potential* $p = \sum q\,k$ is a whole number,
-# and one unit of it is worth $s\,u$. With bias $b$, and an output step $\Delta$ (the worth
-# of one output level), the output should be
+# On the chip there are no floats. What travels between layers are *levels*: whole numbers
+# $k$ from 0 to $2^a - 1$, with $a$ bits. A level stands for a float; let one level of the
+# input be worth $u$, so that $k$ stands for $u\,k$. The weights are $s\,q$. So the
+# *potential* $p = \sum q\,k$ is a whole number, and one unit of it is worth $s\,u$. With
+# bias $b$, and one level of the output worth $\Delta$ (its *step*), the output should be
 #
 # $$\mathrm{level} = \mathrm{clip}\Big(\mathrm{round}\Big(\frac{s\,u\,p + b}{\Delta}\Big),\ 0,\
 # 2^a - 1\Big)$$
 #
-# with $a$ bits. The chip has another form with two numbers for each filter: it subtracts a
-# *threshold* $\theta$, divides by a step, rounds up, and clips:
+# The chip has another form, with two numbers for each filter: it subtracts a *threshold*
+# $\theta$, divides by a step, rounds up ($\lceil\ \rceil$), and clips:
 #
 # $$\mathrm{level} = \mathrm{clip}\Big(\Big\lceil \frac{p - \theta}{\delta\,2^{4-a}}
 # \Big\rceil,\ 0,\ 2^a - 1\Big), \qquad \delta = \frac{\Delta}{s\,u}\,2^{a-4}, \quad \theta
 # = \frac{\Delta}{2\,s\,u} - \frac{b}{s\,u} .$$
 #
-# Rounding up half a step later is rounding to the nearest; so both are the same, except
-# that $\theta$ must be a whole number and $\delta$ a multiple of 1/16. This is the spike
-# count of an integrate-and-fire neuron in 15 steps (lesson 16), sent as one event that
-# carries it.
+# $\delta$ is what the chip stores and calls `act_step`: the step in units of potential, for
+# 4 bits. With fewer bits there are fewer and wider steps, so the chip multiplies it by
+# $2^{4-a}$ again.
+#
+# Put in numbers: one unit of potential is worth $s\,u = 0.01$, a level $\Delta = 0.32$, the
+# bias is 0.1, with 4 bits. Then a level is $\delta = 32$ units wide, and $\theta$ is 16 less
+# 10, which is 6. A potential of 6 gives level 0; 7 to 38 give level 1, for their values,
+# 0.17 to 0.48 with the bias, are nearest to 0.32; 39 gives level 2.
+#
+# Rounding up, with a threshold half a step further up, is rounding to the nearest; so both
+# forms are the same, except that $\theta$ must be a whole number and $\delta$ a multiple of
+# 1/16. This is the spike count of an integrate-and-fire neuron in 15 steps (lesson 16),
+# sent as one event that carries it.
 #
 # A layer of fake quantisation therefore reads: forward the chip's form, backward the first
-# formula without its rounding. Written out below, and proven equal to the layer that the
-# helper trains (values, and gradients of weights and bias).
+# formula without its rounding (`smooth`). Its slope is to be 0 where the level is clipped.
+# A value rounds to one of the levels 0 to `top` if, with 0.5 added, it lies between 0 and
+# `top + 1`: so `smooth` is clipped there. Written out below, and proven equal to the layer
+# that the helper trains (values, and gradients of weights and bias).
 
 
 # %%
@@ -301,8 +338,10 @@ def layer_by_hand(x: Tensor, worth: Tensor, part: Any) -> Tensor:
         threshold, act_step = constants(bias.double(), unit.double(), step.double(), bits)
     # exercise: the chip's level, and the level without rounding for the way back
     above = potential.detach() - threshold
-    level = (above / act_step / 2 ** (4 - bits)).ceil().clamp(0, top)
-    smooth = ((unit * potential + bias) / step + 0.5).clamp(0, top + 1)
+    width = act_step * 2 ** (4 - bits)  # of a level, in units of potential
+    level = (above / width).ceil().clamp(0, top)
+    exact = (unit * potential + bias) / step
+    smooth = (exact + 0.5).clamp(0, top + 1)  # no slope where the level is clipped
     # end
     return smooth + (level - smooth).detach()
 
@@ -352,8 +391,11 @@ def largest_potential(number: int) -> int:
     """Add up ``number`` inputs of 15 with weights of 7; on the simulator and in PyTorch, which must agree."""
     last = ab.Dense(1, act_bits=None)
     weights = torch.full((1, number, 1, 1), 7)
-    layer = ab.IntLayer(last, weights, torch.zeros(1, dtype=torch.int64), torch.ones(1))
-    net = ab.IntNet((ab.InputData(), last), (number, 1, 1), [layer])
+    threshold = torch.zeros(1, dtype=torch.int64)
+    act_step = torch.ones(1)
+    layer = ab.IntLayer(last, weights, threshold, act_step)
+    specs = (ab.InputData(), last)
+    net = ab.IntNet(specs, (number, 1, 1), [layer])
     x = torch.full_like(weights, 15)
     own = int(net.integers(x))
     if ab.backend() == "absent":
@@ -369,8 +411,8 @@ def largest_potential(number: int) -> int:
 # its forward pass. Weights, biases and steps all learn. What was lost by rounding can now
 # be made up for by all others; so the fewer the bits, the more QAT gains over PTQ.
 #
-# Four choices of bits. With 2 bits, a weight says no more than yes, no or against; with 1
-# bit, only 0 or 1: no weight can be negative, a neuron can only be excited, and its bias
+# Four choices of bits. With 2 bits, a weight says no more than for, against, or neither;
+# with 1 bit, only 0 or 1: no weight can be negative, a neuron can only be excited, and its bias
 # alone holds it back. A trained network without its negative weights has potentials that
 # are all too high: every neuron sits at its ceiling, where nothing tells pictures apart and
 # the gradient is zero. So for 1 bit, each bias is first moved until the mean potential is
@@ -382,7 +424,8 @@ def largest_potential(number: int) -> int:
 #
 # The integers of the trained network are then computed by hand, as in chapters 1 and 3, and
 # compared with those that the chip gets; and the chip's potentials (the simulator's, where
-# there is no card) with PyTorch's. Nothing may differ, not by one.
+# there is no card) with PyTorch's. Nothing may differ, not by one. (The last layer has no
+# levels: it gives its potentials, and the largest, minus its threshold, is the answer.)
 
 
 # %%
@@ -409,15 +452,18 @@ def torch_road(config: Config, run: lesson.Run, folded: Any, bits: str, train: P
     net.calibrate(train[0][:CALIBRATION])  # finds the step of each layer that loses least: PTQ
     result = Result("PyTorch", bits, ptq=accuracy(net, *test))
     name = f"PyTorch {bits}".replace("/", "-")
-    training.fit(run, name, net, *train, recipe_of(config.qat_epochs, RATES["PyTorch"]))
+    recipe = recipe_of(config.qat_epochs, RATES["PyTorch"])
+    training.fit(run, name, net, *train, recipe)
     prove_integers(run, net.eval(), bits)
     result.qat = accuracy(net, *test)
     if ab.backend() != "absent":
         model = ab.to_akida(net)
         own = potentials_of(net, test[0])
-        differ = (ab.potentials(model, test[0]) != own).sum().item()
+        theirs = ab.potentials(model, test[0])
+        differ = (theirs != own).sum().item()
         run.proof(f"{bits}: potentials unlike the simulator's", differ, at_most=0)
-        answers = (own - net.to_integers().layers[-1].threshold.cpu()).argmax(1)
+        threshold = net.to_integers().layers[-1].threshold.cpu()
+        answers = (own - threshold).argmax(1)
         deploy(run, result, model, answers, test)
     return result, net
 
@@ -514,14 +560,19 @@ def title_of_bits(plain: float, done: list[Result]) -> str:
 
 def draw_bits(run: lesson.Run, nets: dict[str, Any], plain: float, done: list[Result]) -> None:
     """Draw accuracies by bits, and the activation of one filter as the chip computes it."""
-    fig, (left, right) = figures.new(title_of_bits(plain, done), columns=2, size=(10, 4))
+    title = title_of_bits(plain, done)
+    fig, (left, right) = figures.new(title, columns=2, size=(10, 4))
     left.axhline(plain, color=figures.GREY, ls=":", label="float")
-    for road, colour in {"PyTorch": figures.BLUE, "Keras": figures.ORANGE}.items():
-        own = [result for result in done if result.road == road and result.qat != NONE]
-        if own:
-            names = [result.bits for result in own]
-            before = [result.ptq for result in own]
-            after = [result.qat for result in own]
+    for road, colour in (("PyTorch", figures.BLUE), ("Keras", figures.ORANGE)):
+        names = []
+        before = []
+        after = []
+        for result in done:
+            if result.road == road and result.qat != NONE:
+                names.append(result.bits)
+                before.append(result.ptq)
+                after.append(result.qat)
+        if names:
             left.plot(names, before, "x--", color=colour, label=f"{road}, PTQ")
             left.plot(names, after, "o-", color=colour, label=f"{road}, QAT")
     potential = torch.arange(-50, 400)
@@ -530,9 +581,11 @@ def draw_bits(run: lesson.Run, nets: dict[str, Any], plain: float, done: list[Re
         bits = BITS[name][1]
         threshold = layer.threshold[0].cpu()
         act_step = layer.act_step[0].cpu()
-        level = ab.akida_activation(potential, threshold, act_step, bits) / (2**bits - 1)
-        label = f"{name}: {act_step * 2 ** (4 - bits):.1f} units a level"
-        right.plot(potential, level, drawstyle="steps", label=label)
+        level = ab.akida_activation(potential, threshold, act_step, bits)
+        top = 2**bits - 1
+        width = act_step * 2 ** (4 - bits)
+        label = f"{name}: {width:.1f} units a level"
+        right.plot(potential, level / top, drawstyle="steps", label=label)
     left.set(ylabel="test accuracy, %", xlabel="first layer / weights / activations")
     right.set(ylabel="level / highest", xlabel="potential of conv2, filter 0", title="Activation after QAT")
     for ax in (left, right):
@@ -718,7 +771,8 @@ def cells_of(result: Result) -> list[Any]:
         return [NONE, "-", "-", "-", "-", "-"]
     mapped = result.report.mapping
     took = result.report.latency
-    cells: list[Any] = [result.size, mapped.program_bytes, sum(mapped.nps.values())]
+    nps = sum(mapped.nps.values())
+    cells: list[Any] = [result.size, mapped.program_bytes, nps]
     for milliseconds in (took.p50, took.p95, took.p99):
         cells.append(f"{milliseconds:.2f}")
     return cells
@@ -734,7 +788,9 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
     if not here:
         rows.append(["this network", ab.NOT_MEASURED, "-", "-", "-", "-"])
     for energy in (*here, *ab.PUBLISHED):
-        cells = [energy.network.split(",")[0], energy.source.split(",")[0]]
+        name = energy.network.split(",")[0]
+        source = energy.source.split(",")[0]
+        cells = [name, source]
         for value in (energy.floor, energy.dynamic, energy.floor_per_frame, energy.dynamic_per_frame):
             cells.append(f"{value:.3g}")
         rows.append(cells)
@@ -748,10 +804,12 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
 # BrainChip documents the same way for Keras: `quantizeml.models.quantize` rounds and
 # calibrates, `model.fit` on its result is QAT, `cnn2snn.convert` makes the Akida model
 # (lesson 16 shows the calls). From the same float network, the accuracies of both roads can
-# be compared. They differ in one place: cnn2snn rounds half a step where the chip rounds up
-# past it, one unit of potential too high for every second filter. With 4 bits nobody sees
-# it; with 2 bits, where a level is some ten units, decisions change. (`mend_thresholds`
-# puts it right, and is measured beside it.)
+# be compared. They differ in one place, the threshold. In the Keras model a level begins
+# *at* half a step; on the chip it begins *above* the threshold. So the threshold must be
+# the last whole number below half a step: 6 for 6.7. But cnn2snn rounds: 7, one unit
+# too high, for every second filter. With 4 bits nobody sees it; with 2 bits, where a level
+# is some ten units, decisions change. (`mend_thresholds` puts it right, and is measured
+# beside it.)
 #
 # **A catch.** Your Keras model has a layer in front of the last one that Akida has not, a
 # layer normalisation, say. `check_model_compatibility` finds nothing, `convert` gives you a
@@ -765,16 +823,20 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
 # %%
 def keras_road(config: Config, run: lesson.Run, twin: Any, bits: str, train: Pair, test: Pair) -> Result:
     """Quantise, train on and convert as BrainChip documents it, from the same float network."""
-    model = ab.quantise_keras(twin, train[0][:CALIBRATION], *BITS[bits])
-    ptq = share(keras_twin.logits(model, test[0]).argmax(1), test[1])
+    some = train[0][:CALIBRATION]
+    model = ab.quantise_keras(twin, some, *BITS[bits])
+    answers = keras_twin.logits(model, test[0]).argmax(1)
+    ptq = share(answers, test[1])
     name = f"Keras {bits}".replace("/", "-")
     keras_twin.fit(run, name, model, *train, config.keras_epochs, RATES["Keras"])
     answers = keras_twin.logits(model, test[0]).argmax(1)
     result = Result("Keras", bits, ptq, share(answers, test[1]))
     converted = ab.convert_keras(model)
     deploy(run, result, converted, answers, test)
-    mended = ab.predict(keras_twin.mend_thresholds(converted), test[0]).argmax(1)
-    run.measure(f"{result.road} {result.bits}: same, thresholds mended", share(mended, answers), "%")
+    mended = keras_twin.mend_thresholds(converted)
+    decided = ab.predict(mended, test[0]).argmax(1)
+    same = share(decided, answers)
+    run.measure(f"{result.road} {result.bits}: same, thresholds mended", same, "%")
     return result
 
 
@@ -819,7 +881,8 @@ def walk_keras_road(
 # (*clusterisation-aware training*). The value a weight takes depends on the values by a
 # plain lookup, which has a gradient; on the float weight it depends by "the nearest", a
 # staircase again: straight through. SpikeFit also prunes connections whose spikes
-# contribute little (by Fisher information), so that the network fits a chip's number of
+# contribute little (judged by Fisher information: the mean square of a gradient, which says
+# how much the loss hangs on a number), so that the network fits a chip's number of
 # synapses. Chips that store a table of values for each core can run such weights; the
 # AKD1000 cannot: its grid is even.
 #
@@ -873,8 +936,11 @@ def learn_values(config: Config, run: lesson.Run, folded: ab.QuantNet, train: Pa
             lesson.finite(loss).backward()
             optimizer.step()
     found["trained"] = accuracy(net, *test)
-    distinct = max(len(part.weight.unique()) for part in net.parts[1:])
-    run.proof("values in a layer beyond 4", max(0, distinct - 4), at_most=0)
+    beyond = 0
+    for part in net.parts[1:]:
+        distinct = len(part.weight.unique())
+        beyond = max(beyond, distinct - 4)
+    run.proof("values in a layer beyond 4", beyond, at_most=0)
     for name, value in found.items():
         run.measure(f"4 values a layer, {name}: accuracy", value, "%")
     run.say(
@@ -896,7 +962,7 @@ def main(config: Config, run: lesson.Run) -> None:
     test = load_clothes(run, "test", config.images // 3)
     folded = train_float(config, run, train, test[0][:500])
     plain = accuracy(folded, *test)
-    run.measure("float: accuracy", plain, "%", at_least={"quick": 70, "cpu": 90, "gpu": 91})
+    run.measure("float: accuracy", plain, "%", at_least=FLOAT_GOAL)
     look_at_rounding(run, folded)
     eight = measure_rounding(run, folded, test)
     prove_limits(config, run)
