@@ -98,6 +98,14 @@ Run = lesson.Run
 # neurons; and where an ordinary network runs once, this one runs `num_steps` times. That is
 # the *temporal loop*. Here the image is shown at each step, as a constant current (lesson
 # 02: direct input). Only from the first neurons on there are spikes.
+#
+# Which of two things comes first, the next layer or the next step? In `forward` below the
+# loop over time is outside, and the layers are inside. So a spike of layer 1 reaches layer
+# 2 *in the same step* (the formula has $S_1[t]$, not $S_1[t-1]$), and only membranes wait
+# for the next one. `snn.Leaky` takes a current and a membrane, and gives a spike and the
+# new membrane. It also keeps the membrane, in `lif.mem`; there `forward` looks for it at
+# the beginning. After a reset that is a mere 0, which takes the shape of the first current,
+# `[B, H]`.
 
 
 # %%
@@ -141,6 +149,7 @@ class Net(nn.Module):
 
 # %%
 ARROW = {"arrowstyle": "->", "lw": 1.5}
+MIDDLE: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
 def draw_network(config: Config, run: Run) -> None:
@@ -168,7 +177,8 @@ def draw_network(config: Config, run: Run) -> None:
     loop(ax, 4, "mem2, to the next step")
     ax.hlines(-0.42, 0.65, 4.35, color=figures.GREY)
     ax.text(2.5, -0.46, f"this runs {steps} times, once a step", ha="center", va="top")
-    ax.set(xlim=(-0.4, 5.4), ylim=(-0.65, 0.85))
+    ax.set_xlim(-0.4, 5.4)
+    ax.set_ylim(-0.65, 0.85)
     ax.axis("off")
     run.figure(fig, "network")
 
@@ -176,19 +186,23 @@ def draw_network(config: Config, run: Run) -> None:
 def box(ax: Axes, place: float, text: str, colour: str) -> None:
     """Draw a layer at a place in the row."""
     frame = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": colour, "lw": 2}
-    ax.text(place, 0, text, ha="center", va="center", bbox=frame, fontsize=8.5)
+    ax.text(place, 0, text, bbox=frame, fontsize=8.5, **MIDDLE)
 
 
 def arrow(ax: Axes, place: float, text: str) -> None:
     """Draw an arrow to the next place, and what it carries."""
-    ax.annotate("", (place + 0.72, 0), (place + 0.28, 0), arrowprops=ARROW)
-    ax.text(place + 0.5, 0.06, text, ha="center", va="bottom", fontsize=8)
+    begin = place + 0.28
+    end = place + 0.72
+    ax.annotate("", (end, 0), (begin, 0), arrowprops=ARROW)
+    ax.text(place + 0.5, 0.06, text, ha="center", fontsize=8)
 
 
 def loop(ax: Axes, place: float, text: str) -> None:
     """Draw an arrow from a layer back to itself: its state."""
     bow = ARROW | {"connectionstyle": "arc3,rad=1.3", "color": figures.ORANGE}
-    ax.annotate("", (place - 0.12, 0.3), (place + 0.12, 0.3), arrowprops=bow)
+    begin = place + 0.12
+    end = place - 0.12
+    ax.annotate("", (end, 0.3), (begin, 0.3), arrowprops=bow)
     ax.text(place, 0.68, text, ha="center", fontsize=8)
 
 
@@ -202,6 +216,7 @@ def loop(ax: Axes, place: float, text: str) -> None:
 # %%
 Pair = tuple[Tensor, Tensor]
 Rung = Callable[[Net, Tensor], Records]  # a way through the network, for x [T, B, 784]
+Gradients = list[Any]  # one for each of the network's parameters
 
 
 @dataclass(frozen=True)
@@ -216,10 +231,11 @@ class Digits:
     def batch(self, rows: Tensor) -> Pair:
         """Show images at each step, as numbers 0..1 [T, B, 784]; and give their labels [B]."""
         still = self.x[rows] / 255  # [B, 784]
-        return still.expand(self.num_steps, -1, -1), self.y[rows]
+        shown = still.expand(self.num_steps, -1, -1)  # [T, B, 784]
+        return shown, self.y[rows]
 
 
-def gradients(net: Net, way: Rung, x: Tensor, labels: Tensor) -> tuple[Records, list[Any]]:
+def gradients(net: Net, way: Rung, x: Tensor, labels: Tensor) -> tuple[Records, Gradients]:
     """Go forward and backward, with the loss of snnTorch's tutorial 5. Returns: records, gradients."""
     records = way(net, x)
     scores = records[2].flatten(0, 1)  # membranes of the output [T * B, 10]
@@ -235,7 +251,8 @@ def train(config: Config, run: Run, digits: Digits) -> Net:
     torch.manual_seed(run.seed)
     net = Net(config.num_hidden, config.beta).to(run.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-4)
-    batches = torch.randperm(len(digits.y)).split(config.batch_size)
+    order = torch.randperm(len(digits.y))
+    batches = order.split(config.batch_size)
     for rows in run.progress(batches, "training"):
         gradients(net, compiled_layers, *digits.batch(rows))
         optimizer.step()
@@ -247,7 +264,8 @@ def train(config: Config, run: Run, digits: Digits) -> Net:
 # the spikes of the hidden layer in a *raster* (a row for each neuron, a mark for each
 # spike; lesson 03); those of the ten output neurons; and how many spikes each of these sent
 # in all. Read it along the time axis: how many steps pass until the first output spike?
-# Does each hidden neuron fire? Is there an output neuron that fires for the wrong digit?
+# Does each hidden neuron fire? Is there an output neuron that fires for the wrong digit? Do
+# the layers wait for each other? (The axis counts steps from 0, the sentence below from 1.)
 # The image stands still, and yet its spikes are spread over time: a neuron with a strong
 # current fires often, one with a weak current charges up for some steps first, and one with
 # a negative current never fires.
@@ -265,27 +283,43 @@ def show_spikes(run: Run, net: Net, digits: Digits) -> None:
     x, labels = digits.batch(torch.tensor([0, other]))
     hidden, output, _ = net(x)  # [T, 2, H] and [T, 2, 10]
     count = output.sum(0)  # [2, 10]
-    title = title_of_spikes(labels.tolist(), count)
-    widths = (1, 2.4, 2.4, 1)
-    fig, axes = figures.new(title, rows=2, columns=4, size=(11, 5.2), width_ratios=widths)
+    fig, axes = figures.new(
+        title_of_spikes(labels.tolist(), count),
+        rows=2,
+        columns=4,
+        size=(11, 5.2),
+        width_ratios=(1, 2.4, 2.4, 1),
+    )
     for row, label in enumerate(labels.tolist()):
-        picture, left, right, bars = axes[4 * row : 4 * row + 4]
+        picture, *others = axes[4 * row : 4 * row + 4]
         picture.imshow(x[0, row].view(28, 28).cpu(), cmap="gray_r")
         picture.set(xticks=[], yticks=[], title=f"a {label}")
-        figures.raster(left, hidden[:, row, :SHOWN].cpu(), size=9)
-        left.set(title=f"hidden: {SHOWN} of {hidden.shape[-1]} neurons", xlabel="time, steps")
-        figures.raster(right, output[:, row].cpu(), colour=figures.RED, size=60)
-        right.set(title="output: 10 neurons", xlabel="time, steps", yticks=range(10))
-        bars.barh(range(10), count[row].cpu(), color=figures.RED)
-        bars.set(title="spike counts", xlabel="spikes", yticks=range(10))
-        bars.set_ylim(right.get_ylim())
+        draw_layers(others, hidden[:, row].cpu(), output[:, row].cpu())
     run.figure(fig, "spikes")
     fired = hidden.sum(0) > 0  # [2, H]
+    share = 100 * fired.double().mean()
+    first = first_step(output[:, 0])
+    second = first_step(output[:, 1])
     run.say(
-        f"{100 * fired.double().mean():.0f} % of the hidden neurons fire at all for such an image. "
-        f"The first output spikes come at step {first_step(output[:, 0])} and {first_step(output[:, 1])} "
+        f"{share:.0f} % of the hidden neurons fire at all for such an image. "
+        f"The first output spikes come at step {first} and {second} "
         f"of {len(x)}: before that there is no answer to be read."
     )
+
+
+def draw_layers(axes: list[Axes], hidden: Tensor, output: Tensor) -> None:
+    """Draw the spikes [T, H] and [T, 10] of both layers for one image, and the counts of the output."""
+    left, right, bars = axes
+    figures.raster(left, hidden[:, :SHOWN], size=9)
+    left.set_title(f"hidden: {SHOWN} of {hidden.shape[1]} neurons")
+    left.set_xlabel("time, steps")
+    figures.raster(right, output, colour=figures.RED, size=60)
+    right.set_title("output: 10 neurons")
+    right.set(xlabel="time, steps", yticks=range(10))
+    bars.barh(range(10), output.sum(0), color=figures.RED)
+    bars.set_title("spike counts")
+    bars.set(xlabel="spikes", yticks=range(10))
+    bars.set_ylim(right.get_ylim())
 
 
 def first_step(spk: Tensor) -> int:
@@ -312,6 +346,11 @@ def title_of_spikes(labels: list[int], counts: Tensor) -> str:
 # front. SpikingJelly and Norse have the same order; sinabs wants the batch first, and
 # Intel's Lava (for the Loihi chip) has time last. The first thing to check with a new
 # library is where it keeps time.
+#
+# Time and batch look alike: two numbers in front of the features. They are opposites. Along
+# the batch nothing may pass from one entry to the next: images are strangers to each other.
+# Along time everything passes, through the membranes, and in one direction. No shape says
+# which of the two axes is which. Only the loop does.
 #
 # `run` walks through the network once, line by line, and compares each shape with the one
 # that is expected. In the right column, note again who has weights and who has a state.
@@ -370,7 +409,8 @@ Curve = list[float]  # accuracy in % after each step
 def answers(net: Net, digits: Digits, reset: bool = True, swap: bool = False) -> Pair:
     """Show images in batches, right or with a mistake. Returns: output spikes [T, N, 10], labels [N]."""
     size = digits.num_steps if swap else digits.batch_size
-    batches = torch.arange(len(digits.y)).split(size)[:-1]  # of one size: at another, snn.Leaky starts anew
+    batches = torch.arange(len(digits.y)).split(size)
+    batches = batches[:-1]  # of one size: at another, snn.Leaky starts anew
     spk_rec, label_rec = [], []
     for number, rows in enumerate(batches):
         x, labels = digits.batch(rows)  # [T, B, 784]
@@ -403,9 +443,16 @@ def swap_time_and_batch(run: Run, net: Net, digits: Digits) -> Curve:
 # an answer can be asked for after each step: the counts so far. (Lesson 09 compares other
 # read-outs: who fires first, or the membrane itself.)
 #
+# An example with four classes and three steps: the spikes of an image are `[0 1 0 1]`,
+# `[0 1 0 1]` and `[0 0 0 1]`. After step 2 the counts are `[0 2 0 2]`: classes 1 and 3 tie,
+# and `argmax` says 1. After step 3 they are `[0 2 0 3]`, and the answer is 3.
+#
 # A common slip is to read one step out of many: `spk2_rec[-1].argmax(1)`. It gives an
 # answer of the right shape. At a single step a neuron sends one spike or none, so many
 # images tie.
+#
+# In the figure, left: the counts of one image as they grow. Right: after how many steps is
+# there nothing more to win, and what do the ties do meanwhile?
 
 
 # %%
@@ -432,11 +479,13 @@ def read_counts(run: Run, net: Net, digits: Digits) -> Curve:
     curve = accuracy_by_step(spk_rec, labels)
     ties = share_tied(spk_rec.cumsum(0)).tolist()  # [T]
     last_step = accuracy_by_step(spk_rec[-1:], labels)[0]
-    run.measure("accuracy, spike count", curve[-1], "%", at_least={"quick": 75, "cpu": 91})
+    goal = {"quick": 75, "cpu": 91}
+    run.measure("accuracy, spike count", curve[-1], "%", at_least=goal)
     run.measure("accuracy, last step alone", last_step, "%")
     run.measure("images that tie, all steps counted", ties[-1], "%")
-    run.measure("images that tie, last step alone", share_tied(spk_rec[-1]).item(), "%")
-    draw_reading(run, spk_rec[:, 0].cpu(), int(labels[0]), curve, ties)
+    alone = share_tied(spk_rec[-1]).item()
+    run.measure("images that tie, last step alone", alone, "%")
+    draw_reading(run, curve, ties, spk_rec[:, 0].cpu(), int(labels[0]))
     run.say(
         f"Counted over all {len(curve)} steps, {curve[-1]:.1f} % are right; by the last step alone "
         f"{last_step:.1f} %. After the first step {ties[0]:.0f} % of the images tie, at the end "
@@ -452,19 +501,22 @@ def title_of_reading(curve: Curve) -> str:
     return f"Right by counts: {first}, {curve[-1]:.0f} % after step {len(curve)}"
 
 
-def draw_reading(run: Run, spk: Tensor, label: int, curve: Curve, ties: Curve) -> None:
+def draw_reading(run: Run, curve: Curve, ties: Curve, spk: Tensor, label: int) -> None:
     """Draw the counts of one image [T, 10] as they grow; accuracy and ties after each step."""
     steps = range(1, len(curve) + 1)
-    fig, (left, right) = figures.new(title_of_reading(curve), columns=2, size=(10, 3.6))
+    title = title_of_reading(curve)
+    fig, (left, right) = figures.new(title, columns=2, size=(10, 3.6))
     for neuron, count in enumerate(spk.cumsum(0).T):
-        found = neuron == label
-        colour = figures.RED if found else figures.GREY
-        left.step(steps, count, where="post", color=colour, label="right class" if found else None)
-    left.set(title=f"One image, a {label}", xlabel="steps counted", ylabel="spikes of each output neuron")
-    left.legend()
+        if neuron == label:
+            left.step(steps, count, where="post", color=figures.RED, lw=3)
+        else:
+            left.step(steps, count, where="post", color=figures.GREY)
+    left.set_title(f"One image, a {label} (thick line: its neuron)")
+    left.set(xlabel="steps counted", ylabel="spikes of each output neuron")
     right.plot(steps, curve, label="right")
     right.plot(steps, ties, "--", label="tie")
-    right.set(title="All test images", xlabel="steps counted", ylabel="images, %", ylim=(0, 101))
+    right.set_title("All test images")
+    right.set(xlabel="steps counted", ylabel="images, %", ylim=(0, 101))
     right.legend()
     run.figure(fig, "reading")
 
@@ -487,7 +539,13 @@ def draw_reading(run: Run, spk: Tensor, label: int, curve: Curve, ties: Curve) -
 # **While testing: nothing visible.** The next image is judged with the rest of the last one
 # in the membranes. No error, a finite loss, and wrong answers. The figure shows it: an
 # output neuron that was right about the image before starts the next one with what is left
-# over, and fires for it until it is gone.
+# over, and fires for it until it is gone. (Each place in the batch has its own membranes: the
+# third image of a batch inherits from the third image of the batch before.)
+#
+# In the left half, do not be surprised by a membrane far above the threshold. A reset by
+# subtraction takes away one threshold a step and no more. An output neuron whose current
+# exceeds that fires at every step, and what it cannot get rid of piles up. It is that pile
+# which the next image inherits.
 #
 # In the right half of the figure, look at the first steps: with nothing but a few steps
 # counted, the old image speaks louder than the new one. The longer the new image is shown,
@@ -501,15 +559,17 @@ def carry_over(run: Run, net: Net, digits: Digits, right: Curve, swapped: Curve)
     """Show a batch after another, with and without a reset between them; compare accuracies."""
     kept = accuracy_by_step(*answers(net, digits, reset=False))
     lost = right[-1] - kept[-1]
-    run.measure("catch: no reset: points lost", lost, at_least={"quick": 3, "cpu": 10})
+    goal = {"quick": 3, "cpu": 10}
+    run.measure("catch: no reset: points lost", lost, at_least=goal)
     curves = {"right": right, "no reset": kept, "T and B swapped": swapped}
-    styles = {"right": "-", "no reset": "--", "T and B swapped": ":"}
-    fig, (left, other) = figures.new(title_of_mistakes(curves), columns=2, size=(11, 3.8))
+    title = title_of_mistakes(curves)
+    fig, (left, other) = figures.new(title, columns=2, size=(11, 3.8))
     mem = draw_carry_over(left, net, digits)
     steps = range(1, len(right) + 1)
-    for name, curve in curves.items():
-        other.plot(steps, curve, styles[name], label=name)
-    other.set(xlabel="steps counted", ylabel="test images that are right, %", ylim=(0, 101))
+    for (name, curve), style in zip(curves.items(), ("-", "--", ":"), strict=True):
+        other.plot(steps, curve, style, label=name)
+    other.set_xlabel("steps counted")
+    other.set(ylabel="test images that are right, %", ylim=(0, 101))
     figures.legend_outside(other)
     run.figure(fig, "mistakes")
     run.say(
@@ -528,18 +588,19 @@ def title_of_mistakes(curves: dict[str, Curve]) -> str:
 def draw_carry_over(ax: Axes, net: Net, digits: Digits) -> float:
     """Draw an output membrane through two images, where most is left over. Returns: what is left."""
     size = digits.batch_size
-    first, before = digits.batch(torch.arange(size))
-    second, after = digits.batch(torch.arange(size, 2 * size))
+    rows = torch.arange(size)
+    first, before = digits.batch(rows)
+    second, after = digits.batch(rows + size)
     mem = net(first)[2]  # [T, B, 10]
     kept = net(second, reset=False)[2]
     clean = net(second)[2]
-    of_old = mem[-1].gather(1, before[:, None])[:, 0]  # of the neurons that are right about the first image
+    of_old = mem[-1, rows, before]  # [B]: of the neurons that are right about the first image
     of_old[before == after] = -1  # not one that is right about both
     image = int(of_old.argmax())
     neuron = int(before[image])
-    for name, now, style in (("no reset", kept, "--"), ("reset", clean, "-")):
+    for name, now in {"no reset": kept, "reset": clean}.items():
         line = torch.cat([mem, now])[:, image, neuron]  # [2 T]
-        ax.plot(line.cpu(), style, label=name)
+        ax.plot(line.cpu(), "-" if now is clean else "--", label=name)
     ax.axvline(digits.num_steps - 0.5, color=figures.GREY)
     ax.axhline(1, color=figures.RED, ls=":", lw=1)
     ax.legend()
@@ -558,26 +619,31 @@ def draw_carry_over(ax: Axes, net: Net, digits: Digits) -> float:
 
 
 # %%
-def spikes_changed(net: Net, first: Tensor, second: Tensor, cleared: nn.Module) -> float:
-    """Show ``first``, reset ``cleared``, show ``second``: give the % of hidden spikes that changed."""
+def spikes_changed(net: Net, samples: Tensor, cleared: nn.Module) -> float:
+    """Show a sample, reset ``cleared``, show another: give the % of hidden spikes that changed.
+
+    samples [2, T, B, 784].
+    """
+    first, second = samples
     alone = net(second)[0]  # [T, B, H]
     net(first)
     utils.reset(cleared)  # reset here
     after = net(second, reset=False)[0]
-    return 100 * (after != alone).double().mean().item()
+    changed = after != alone
+    return 100 * changed.double().mean().item()
 
 
 def prove_reset(config: Config, run: Run) -> None:
     """Show two samples to neurons that keep their state; only a reset makes the second independent."""
     net = Net(100, config.beta).to(run.device)
-    first, second = 2 * torch.rand(2, config.num_steps, 8, 784, device=run.device)  # [T, 8, 784] each
-    with_reset = spikes_changed(net, first, second, net)
-    nothing = spikes_changed(net, first, second, nn.Identity())
-    parent = spikes_changed(net, first, second, nn.Sequential(net))
+    samples = 2 * torch.rand(2, config.num_steps, 8, 784, device=run.device)
+    with_reset = spikes_changed(net, samples, net)
+    nothing = spikes_changed(net, samples, nn.Identity())
+    parent = spikes_changed(net, samples, nn.Sequential(net))
     run.proof("reset: spikes that an earlier sample changed", with_reset, at_most=0)
     run.measure("catch: no reset: spikes changed", nothing, "%", at_least=1)
     run.measure("catch: reset(parent): spikes changed", parent, "%", at_least=1)
-    net(first)
+    net(samples[0])
     utils.reset(Net(10, config.beta))  # another network
     left = net.lif1.mem.abs().sum().item()
     run.measure("catch: reset(another network): membrane left here", left)
@@ -589,6 +655,11 @@ def prove_reset(config: Config, run: Run) -> None:
 # membrane came over from the last batch, its graph leads back into that batch, whose part
 # is freed already. PyTorch then says *Trying to backward through the graph a second time*.
 # It sounds as if you had called `backward` twice. You did not: you forgot to reset.
+#
+# ```
+# batch 1:   mem 0 (new)  -> mem -> mem -> loss 1     backward: walked, and freed
+# batch 2:   mem of batch 1 -> mem -> mem -> loss 2   backward: walks on into batch 1
+# ```
 #
 # PyTorch's message also proposes `retain_graph=True`. Try it? Below, a network in the other
 # style that you will meet: `init_hidden=True` lets the neurons keep `mem` to themselves, so
@@ -625,7 +696,7 @@ def two_training_steps(
             _, mem = net(x_t)  # one time step
             loss = loss + cross_entropy(mem, labels) / len(x)
         optimizer.zero_grad()
-        try:
+        try:  # to go on after an error, which is what we want to see
             loss.backward(retain_graph=retain)
         except RuntimeError as error:
             return str(error), left
@@ -657,7 +728,8 @@ def second_backward(config: Config, run: Run, batch: Pair) -> None:
     rows = []
     for name, (error, left) in results.items():
         said = error.split(" (")[0] or "runs"
-        rows.append([name, f"{left:.2g}", textwrap.shorten(said, 50, placeholder=" ...")])
+        short = textwrap.shorten(said, 50, placeholder=" ...")
+        rows.append([name, f"{left:.2g}", short])
     run.table("Two training steps", ["in between", "mem left", "second backward()"], rows)
     forgotten, _ = results["nothing"]
     run.measure("catch: no reset: errors of two training steps", int("second time" in forgotten), at_least=1)
@@ -693,14 +765,22 @@ def second_backward(config: Config, run: Run, batch: Pair) -> None:
 #    it).
 # 4. **Static input hoisted.** The image is the same at each step, and so is its product
 #    with the weights. Compute it once.
-# 5. **Fused scan.** A layer of neurons over all steps as *one* operation, with a backward
-#    pass of its own: `neurons.leaky`. Autograd sees one operation where it saw six a step.
-# 6. **Compiled scan.** The same loop as machine code for this CPU.
+# 5. **Fused scan.** (A *scan* is a loop that hands a state from step to step.) A layer of
+#    neurons over all steps as *one* operation, with a backward pass of its own:
+#    `neurons.leaky`. Autograd sees one operation where it saw six a step.
+# 6. **Compiled scan.** The same loop as machine code for this CPU. `neurons.leaky` takes it
+#    where it can; `twins.forced` says which of the two it shall take here.
 #
 # How can the fused scan have a backward pass of its own? It walks the steps in reverse, and
 # needs nothing but the recorded membranes: the slope of each spike follows from its
 # membrane, and the error of a step is that of the next step times beta, plus its own.
 # Lesson 09 writes these two lines down.
+#
+# And why should hoisting save much? Count the products of weights and inputs. For one image
+# the first layer has 784 x 1000 of them at each step, 784,000; the second has 1000 x 10,
+# 10,000. So of the 25 steps' 19.9 million products the first layer's repetitions are 18.8
+# million, and all of them give what the first step gave. The second layer cannot be
+# hoisted: its input is spikes, and they differ from step to step.
 
 
 # %%
@@ -709,9 +789,11 @@ Scan = Callable[[snn.Leaky, Tensor], Pair]  # from currents [T, B, N] to spikes 
 
 def layer_by_layer(net: Net, x: Tensor, scan: Scan, hoist: bool = False) -> Records:
     """Compute all steps of a layer before the next one; ``hoist`` is for an x that is the same in each."""
-    cur1 = hoisted(net.fc1, x) if hoist else fold(net.fc1, x)  # [T, B, H]
+    through = hoisted if hoist else fold
+    cur1 = through(net.fc1, x)  # [T, B, H]
     spk1, _ = scan(net.lif1, cur1)  # [T, B, H]
-    spk2, mem2 = scan(net.lif2, fold(net.fc2, spk1))  # [T, B, 10]
+    cur2 = fold(net.fc2, spk1)  # [T, B, 10]
+    spk2, mem2 = scan(net.lif2, cur2)  # [T, B, 10]
     return spk1, spk2, mem2
 
 
@@ -731,7 +813,8 @@ def hoisted(weights: nn.Linear, x: Tensor) -> Tensor:
 
 def by_index(lif: snn.Leaky, cur: Tensor) -> Pair:
     """Run ``snn.Leaky`` over currents [T, B, N], taking cur[t] at each step."""
-    return step_by_step(lif, [cur[t] for t in range(len(cur))])
+    steps = [cur[t] for t in range(len(cur))]
+    return step_by_step(lif, steps)
 
 
 def by_unbind(lif: snn.Leaky, cur: Tensor) -> Pair:
@@ -747,7 +830,8 @@ def step_by_step(lif: snn.Leaky, steps: Any) -> Pair:
         spk, mem = lif(cur_t, mem)
         spk_rec.append(spk)
         mem_rec.append(mem)
-    return torch.stack(spk_rec).to(mem.dtype), torch.stack(mem_rec)
+    spikes = torch.stack(spk_rec).to(mem.dtype)
+    return spikes, torch.stack(mem_rec)
 
 
 def fused(lif: snn.Leaky, cur: Tensor) -> Pair:
@@ -763,7 +847,8 @@ def compiled(lif: snn.Leaky, cur: Tensor, num_steps: int | None = None) -> Pair:
 
 
 # %% [markdown]
-# Each rung is one line or two:
+# With these parts each rung is a line or a few. Read them from the first to the last: what
+# has changed from one to the next? All give the same three records.
 
 
 # %%
@@ -794,8 +879,10 @@ def fused_layers(net: Net, x: Tensor) -> Records:
 
 def compiled_layers(net: Net, x: Tensor) -> Records:
     """Rung 6: the current of a still input is handed over once, not T times."""
-    spk1, _ = compiled(net.lif1, net.fc1(x[0]), num_steps=len(x))  # [T, B, H]
-    spk2, mem2 = compiled(net.lif2, fold(net.fc2, spk1))  # [T, B, 10]
+    cur1 = net.fc1(x[0])  # [B, H]
+    spk1, _ = compiled(net.lif1, cur1, num_steps=len(x))  # [T, B, H]
+    cur2 = fold(net.fc2, spk1)  # [T, B, 10]
+    spk2, mem2 = compiled(net.lif2, cur2)  # [T, B, 10]
     return spk1, spk2, mem2
 
 
@@ -833,18 +920,29 @@ def compiled_moving(net: Net, x: Tensor) -> Records:
 
 def prove_equal(config: Config, run: Run, x: Tensor, labels: Tensor) -> None:
     """Compare spikes and gradients of each way through the network with those of the step loop."""
-    moving = (torch.rand(x.shape, device=run.device) < x).double()  # rate code: other spikes in each step
+    chance = torch.rand(x.shape, device=run.device)
+    moving = (chance < x).double()  # rate code: other spikes in each step
+    ways: list[Rung] = [unbound_layers, fused_moving, compiled_moving]
     for mechanism in MECHANISMS:
-        net = Net(config.num_hidden, config.beta, mechanism).to(run.device).double()
-        spikes, error = compare(net, [unbound_layers, fused_moving, compiled_moving], moving, labels)
+        net = Net(config.num_hidden, config.beta, mechanism)
+        net.to(run.device).double()
+        spikes, error = compare(net, ways, moving, labels)
         run.proof(f"loop = layers = fused, {mechanism}: spikes", spikes, at_most=0)
         run.proof(f"loop = layers = fused, {mechanism}: gradient", error, at_most=1e-5)
-    net = Net(config.num_hidden, config.beta).to(run.device).double()
-    spikes, error = compare(net, list(LADDER.values()), x.double(), labels)
+    net = Net(config.num_hidden, config.beta)
+    net.to(run.device).double()
+    ways = list(LADDER.values())
+    spikes, error = compare(net, ways, x.double(), labels)
     run.proof("all rungs, static input: spikes", spikes, at_most=0)
     run.proof("all rungs, static input: gradient", error, at_most=1e-5)
     spikes, _ = compare(net.float(), [LADDER[LAST]], x, labels)
     run.measure("float32: spikes that the ladder moves", spikes)
+
+
+def spikes_apart(mine: Tensor, theirs: Tensor) -> int:
+    """Count the places in which two records differ."""
+    differ = mine != theirs
+    return int(differ.sum())
 
 
 def compare(net: Net, ways: list[Rung], x: Tensor, labels: Tensor) -> tuple[int, float]:
@@ -855,7 +953,7 @@ def compare(net: Net, ways: list[Rung], x: Tensor, labels: Tensor) -> tuple[int,
     for way in ways:
         records, grads = gradients(net, way, x, labels)
         for mine, true in zip(records[:2], loop[:2], strict=True):
-            spikes += int((mine != true).sum())
+            spikes += spikes_apart(mine, true)
         for grad, true in zip(grads, wanted, strict=True):
             error = (grad - true).abs().max()
             errors.append(error / true.abs().max())
@@ -873,11 +971,12 @@ def compare(net: Net, ways: list[Rung], x: Tensor, labels: Tensor) -> tuple[int,
 # %%
 ROUNDS = {"quick": 3, "cpu": 7, "gpu": 21}  # timed runs of each variant
 Work = Callable[[], Any]
+Works = dict[str, Work | None]  # None: not installed
 Spent = dict[str, list[float]]  # ms of each round, by name
 
 
-def race(run: Run, title: str, works: dict[str, Work | None]) -> Spent:
-    """Time each work once a round, in turn; None stands for one that is not installed.
+def race(run: Run, title: str, works: Works) -> Spent:
+    """Time each work once a round, in turn.
 
     One thread, and its CPU time where the system counts that finely: other programs hardly show.
 
@@ -893,14 +992,15 @@ def race(run: Run, title: str, works: dict[str, Work | None]) -> Spent:
                 spent.setdefault(name, []).append(took)
     torch.set_num_threads(threads)
     rows: list[list[Any]] = []
-    slowest = spent[next(iter(works))]
+    slowest = next(iter(spent.values()))
     for name in works:
-        if name in spent:
-            times = spent[name]
-            del times[0]  # the first round warms up
-            rows.append([name, median(times), gain(slowest, times)])
-        else:
+        if name not in spent:
             rows.append([name, "not installed", ""])
+            continue
+        times = spent[name]
+        del times[0]  # the first round warms up
+        faster = gain(slowest, times)
+        rows.append([name, median(times), faster])
     run.table(f"{title}, forward + backward", ["", "ms", "gain"], rows)
     return spent
 
@@ -925,13 +1025,20 @@ def gain(slow: list[float], fast: list[float]) -> float:
 def climb(config: Config, run: Run, x: Tensor, labels: Tensor) -> dict[str, float]:
     """Time forward and backward pass of each rung, on a batch of static images. Returns: ms of each."""
     net = Net(config.num_hidden, config.beta).to(run.device)
-    works: dict[str, Work | None] = {}
+    works: Works = {}
     for name, rung in LADDER.items():
         works[name] = partial(gradients, net, rung, x, labels)
-    spent = race(run, f"784-{config.num_hidden}-10, T {len(x)}, B {len(labels)}", works)
-    goal = {"quick": 1.5, "cpu": 5}
+    title = f"784-{config.num_hidden}-10, T {len(x)}, B {len(labels)}"
+    spent = race(run, title, works)
     ratio = gain(spent[FIRST], spent[LAST])
-    run.measure("whole ladder: gain", ratio, "x", at_least=goal, headline=True, speed=True)
+    run.measure(
+        "whole ladder: gain",
+        ratio,
+        "x",
+        at_least={"quick": 1.5, "cpu": 5},
+        headline=True,
+        speed=True,
+    )
     medians = {name: median(spans) for name, spans in spent.items()}
     draw_ladder(run, medians)
     return medians
@@ -945,10 +1052,12 @@ def title_of_ladder(medians: dict[str, float]) -> str:
 
 def draw_ladder(run: Run, medians: dict[str, float]) -> None:
     """Draw the time of each rung."""
-    fig, (ax,) = figures.new(title_of_ladder(medians), size=(7.5, 3))
-    colours = [figures.GREY] * (len(medians) - 1) + [figures.BLUE]
-    bars = ax.barh(list(medians), list(medians.values()), color=colours)
-    ax.bar_label(bars, fmt="%.1f", padding=3)
+    title = title_of_ladder(medians)
+    fig, (ax,) = figures.new(title, size=(7.5, 3))
+    for name, spent in medians.items():
+        colour = figures.BLUE if name == LAST else figures.GREY
+        bar = ax.barh(name, spent, color=colour)
+        ax.bar_label(bar, fmt="%.1f", padding=3)
     ax.margins(x=0.15)
     ax.invert_yaxis()
     ax.set_xlabel("forward and backward pass of a batch, ms")
@@ -962,6 +1071,8 @@ def draw_ladder(run: Run, medians: dict[str, float]) -> None:
 #   a membrane for each neuron and image.
 # - The forward pass is a loop over time; spikes go up through all layers within a step,
 #   membranes go on to the next step.
+# - A reset by subtraction takes one threshold a step. Under a strong current a membrane
+#   climbs above it, and what has piled up is there when the next image comes.
 # - Shapes are `[num_steps, batch, features]`. Let the three numbers differ while you test.
 # - Read the answer from all steps: `spk2_rec.sum(0).argmax(1)`.
 # - `utils.reset(net)` before each batch, on the module whose direct children the neurons
@@ -974,7 +1085,8 @@ def draw_ladder(run: Run, medians: dict[str, float]) -> None:
 # ## Going deeper: neurons alone, and other libraries
 #
 # How much of the gain is the neurons'? Here they run alone, from currents to gradients, for
-# short and long sequences.
+# short and long sequences. The longer a sequence, the more `cur[t]` costs on the way back:
+# each of its $T$ gradients has the size of all $T$ steps, which makes $T^2$.
 #
 # With `--peers` the neurons of SpikingJelly, Norse and sinabs run beside them, where they
 # are installed. **They compute a different neuron.** snnTorch takes the threshold away
@@ -992,8 +1104,11 @@ def draw_ladder(run: Run, medians: dict[str, float]) -> None:
 
 
 # %%
-FULL = ((25, 128, 1000), (100, 64, 256), (784, 64, 128))
-SHAPES = {"quick": ((25, 32, 200), (100, 16, 64)), "cpu": FULL, "gpu": FULL}  # [T, B, N] of timed neurons
+Shape = tuple[int, int, int]  # [T, B, N] of timed neurons
+SMALL: list[Shape] = [(25, 32, 200), (100, 16, 64)]
+FULL: list[Shape] = [(25, 128, 1000), (100, 64, 256), (784, 64, 128)]
+SHAPES = {"quick": SMALL, "cpu": FULL, "gpu": FULL}
+Forwards = dict[str, Any]  # ways from currents to spikes, by name; None: not installed
 LIKE_PEERS = "compiled scan, reset before the decay"
 
 
@@ -1005,15 +1120,16 @@ def like_peers(lif: snn.Leaky, cur: Tensor) -> Pair:
 
 def differentiate(forward: Callable[[Tensor], Any], cur: Tensor) -> None:
     """Go forward and back; forward gives spikes and membranes, or as other libraries do the spikes alone."""
-    result = forward(cur)
-    spk = result[0] if isinstance(result, tuple) else result
+    spk = forward(cur)
+    if isinstance(spk, tuple):
+        spk, _ = spk
     torch.autograd.grad(spk.sum(), cur)
 
 
 def time_neurons(config: Config, run: Run) -> None:
     """Time neurons alone, from currents [T, B, N] to their gradients, and other libraries beside them."""
     lif = snn.Leaky(beta=0.9).to(run.device)
-    forwards: dict[str, Any] = {
+    forwards: Forwards = {
         "snn.Leaky, cur[t]": partial(by_index, lif),
         "snn.Leaky, unbind": partial(by_unbind, lif),
         FUSED: partial(fused, lif),
@@ -1027,28 +1143,34 @@ def time_neurons(config: Config, run: Run) -> None:
         race_neurons(run, shape, forwards, others)
 
 
-def race_neurons(run: Run, shape: tuple[int, ...], forwards: dict[str, Any], others: dict[str, Any]) -> None:
-    """Time neurons on currents of one shape [T, B, N]."""
-    cur = (0.4 * torch.rand(shape, device=run.device)).requires_grad_()
-    works: dict[str, Any] = {}
+def race_neurons(run: Run, shape: Shape, forwards: Forwards, others: Forwards) -> None:
+    """Time neurons on currents of one shape."""
+    cur = 0.4 * torch.rand(shape, device=run.device)
+    cur.requires_grad_()
+    works: Works = {}
     for name, forward in forwards.items():
         works[name] = forward and partial(differentiate, forward, cur)
     spent = race(run, f"Neurons alone, {shape}", works)
     for name in (FUSED, LAST):
         ratio = gain(spent["snn.Leaky, unbind"], spent[name])
         run.measure(f"{name}: gain over snn.Leaky, T {shape[0]}", ratio, "x")
-    ahead = [gain(spent[name], spent[LIKE_PEERS]) for name in others if name in spent]
+    ahead = []
+    for name in others:
+        if name in spent:
+            ratio = gain(spent[name], spent[LIKE_PEERS])
+            ahead.append(ratio)
     if ahead:
-        goal = {"cpu": 1}
-        run.measure(f"gain over the fastest peer, T {shape[0]}", min(ahead), "x", at_least=goal, speed=True)
+        name = f"gain over the fastest peer, T {shape[0]}"
+        run.measure(name, min(ahead), "x", at_least={"cpu": 1}, speed=True)
 
 
-def compare_peers(run: Run) -> dict[str, Any]:
+def compare_peers(run: Run) -> Forwards:
     """Count the spikes of other libraries that differ from the course's. Returns: their forward passes.
 
     In float64, where rounding moves no spike.
     """
-    cur = 0.4 * torch.rand(100, 16, 64, device=run.device).double()  # [T, B, N]
+    cur = 0.4 * torch.rand(100, 16, 64, device=run.device)  # [T, B, N]
+    cur = cur.double()
     beta = torch.tensor(0.9, dtype=torch.float64)
     first, _ = neurons.leaky(cur, beta, reset="subtract first")
     after, _ = neurons.leaky(cur, beta, reset="subtract")
@@ -1059,13 +1181,13 @@ def compare_peers(run: Run) -> dict[str, Any]:
             rows.append([name, "not installed", ""])
             continue
         theirs = forward(cur).double()
-        same = int((theirs != first).sum())
-        other = int((theirs != after).sum())
+        same = spikes_apart(theirs, first)
+        other = spikes_apart(theirs, after)
         run.measure(f"{name}: spikes unlike ours, same convention", same)
         rows.append([name, same, other])
     columns = ["library", "reset before the decay", "reset after it (snnTorch)"]
     run.table("Spikes that differ from the course's neuron", columns, rows)
-    apart = int((first != after).sum())
+    apart = spikes_apart(first, after)
     run.say(
         f"On the same currents snn.Leaky's neuron sends {int(after.sum())} spikes, the one that resets "
         f"before the decay {int(first.sum())}; they differ in {apart} places. That is what a change of "
@@ -1078,7 +1200,8 @@ def compare_peers(run: Run) -> dict[str, Any]:
 def load_digits(config: Config, run: Run) -> tuple[Digits, Digits]:
     """Give MNIST to train on and to test on."""
     found = []
-    for split, size in (("train", config.images), ("test", max(1000, config.images // 6))):
+    tests = max(1000, config.images // 6)
+    for split, size in {"train": config.images, "test": tests}.items():
         images = data.load("mnist", split).subset(size)
         run.uses(images)
         found.append(shown(config, run, images))
