@@ -5,8 +5,8 @@ Reading:  Yik et al. (2025), NeuroBench; Akida documentation; Open Neuromorphic'
 Run:      python lessons/12_hardware_deep_dive.py
 Expect:   77.1 ± 0.2 % of CIFAR-10 on Akida, on all 78 NPs, with 5.0 million MACs; as spikes in 15 steps
           75.3 ± 0.3 %, with 15 million additions and 8.4 million MACs. NeuroBench counts the same.
-          3 seeds, 14 minutes on two CPU cores. Quick scale, one seed: lesson 10's SEW network as a chain
-          on 69 NPs gets 34.7 % right, in float 35.0 %.
+          3 seeds, 14 minutes on two CPU cores. Quick scale, one seed: lesson 10's SEW network, trained with
+          1000 pictures, as a chain on 69 NPs gets 27.3 % right, in float 24.7 %.
 """
 
 # %% [markdown]
@@ -66,6 +66,9 @@ class Config(lesson.Config):
     width: Annotated[int, lesson.Range(4, 32)] = 32
     """Channels of the first stage: 16x16 pixels; 8x8 and 4x4 have twice and four times as many."""
 
+    sew_images: Annotated[int, lesson.Range(500, 50_000)] = 50_000
+    """The first of the training images, for lesson 10's own network."""
+
     counted: Annotated[int, lesson.Range(1, 1000)] = 50
     """Test images for which operations are counted."""
 
@@ -74,7 +77,15 @@ class Config(lesson.Config):
 
 
 SCALES: lesson.Scales = {
-    "quick": {"images": 4000, "epochs": 3, "batch": 32, "width": 8, "counted": 8, "timed": 20},
+    "quick": {
+        "images": 4000,
+        "epochs": 3,
+        "batch": 32,
+        "width": 8,
+        "sew_images": 1000,
+        "counted": 8,
+        "timed": 20,
+    },
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "epochs": 40, "timed": 1000},
 }
@@ -136,7 +147,10 @@ def train(config: Config, run: lesson.Run, images: data.Images) -> ab.QuantNet:
 # %% [markdown]
 # Now the mesh, with this network on it. Every small square is an NP, four of them are a
 # node. Which layers get most of them? In the table, *events* are the values other than zero
-# that a layer sends for a picture: only these travel, and only these cost work.
+# that a layer sends for a picture: only these travel, and only these cost work. A *MAC*
+# (multiply-accumulate) is one product, added to a sum; the column counts them as if no
+# input were zero. Two rows have no NPs: *input* is the picture itself, *conv1* sits on the
+# HRC.
 #
 # Two numbers are worth comparing in the output: the fewest NPs that hold the network's
 # weights, and the NPs that the mapper takes when it may have all. The rest buys speed: at a
@@ -201,7 +215,8 @@ def draw_mapping(run: lesson.Run, mapping: ab.Mapping) -> None:
 # ## 2. By the clock, or by events
 #
 # A GPU is *clock-driven*. At each time step it multiplies the whole weight matrix with the
-# whole input, zeros included, and updates every neuron. Work is the same whatever comes in:
+# whole input, zeros included, and updates every neuron. Work is the same whatever comes in.
+# For $T$ time steps, $N_{in}$ inputs and $N_{out}$ neurons:
 #
 # $$\text{operations} = T \cdot N_{in} \cdot N_{out} .$$
 #
@@ -210,9 +225,10 @@ def draw_mapping(run: lesson.Run, mapping: ab.Mapping) -> None:
 #
 # $$\text{additions} = \text{events} \cdot N_{out} .$$
 #
-# And the leak, which goes on at every step? It is caught up with when it is needed: after a
-# sleep of $g$ steps a membrane is multiplied once, with $\beta^g$. A neuron that fired is
-# woken once more, on the next step, for its reset.
+# And the leak, which goes on at every step? It is caught up with when it is needed: if the
+# last update is $g$ steps ago, a membrane is multiplied once, with $\beta^g$. A neuron that
+# fired is woken once more, on the next step, for its reset. (This catching up is one
+# product a neuron. The formula leaves it out, and so does the count below, on both sides.)
 #
 # Here is a layer small enough to count by hand: 4 inputs, 3 neurons, 8 steps, $\beta =
 # 0.5$. Take a pencil before you read on. How many products does the clock ask for? How many
@@ -405,12 +421,12 @@ def when_events_pay(run: lesson.Run) -> dict[int, float]:
 # regular rows win. A chip with its weights beside the adders is never in the second case:
 # for it, each event costs the same, in a batch or alone.
 #
-# That is why spiking networks are slow on a GPU, three times over. It multiplies zeros. It
+# So there are three reasons why spiking networks are slow on a GPU. It multiplies zeros. It
 # cannot batch over time, since step $t$ needs the membrane of step $t - 1$; a network of 15
 # steps is run 15 times. And every membrane is read and written in every step. A chip that
-# is built for events pays none of the three: its weights lie beside the adders, so that an
-# event is cheap there, and a sleeping neuron is free. What it cannot do is train: there is
-# no backward pass, and no float.
+# is built for events pays less for each of the three: its weights lie beside the adders, so
+# that an event is cheap there; time passes by itself; and a sleeping neuron is free. What
+# the AKD1000 cannot do is train such a network: it has no backward pass, and no float.
 #
 # (The software matters as much: in Open Neuromorphic's benchmark, one layer of spiking
 # neurons on one GPU takes from 0.05 to 3 seconds, depending on the framework.)
@@ -798,9 +814,10 @@ def ask_the_chip(run: lesson.Run) -> None:
 #
 # $$W * (\text{branch} + \text{around}) = [W, W] * [\text{branch}, \text{around}] .$$
 #
-# On the right there is no sum of signals, only a layer with twice the input channels. So
-# the way around can travel *inside* the chain, as channels that do nothing but copy: a
-# kernel that is 1 in its middle and 0 elsewhere. No 2 is ever sent.
+# (The brackets put channels side by side.) On the right there is no sum of signals, only a
+# layer with twice the input channels. So the way around can travel *inside* the chain, as
+# channels that do nothing but copy: a kernel that is 1 in its middle and 0 elsewhere. No 2
+# is ever sent.
 #
 # So lesson 10's network becomes a chain, and it is the same function. Each block's layers
 # get twice the filters, half of them copies. Batch norm is folded into the weights: what it
@@ -863,8 +880,9 @@ def chain(net: Any) -> list[Kernel]:
 # %% [markdown]
 # Whole numbers next. Every filter gets its own scale, so that its largest weight becomes 7
 # (4 bits), or 127 in the first layer (8 bits). The chip fires where a whole-numbered
-# potential $p$ is above $\theta$; in float that is $s\,p + b > 1$. So
-# $\theta = \lfloor (1 - b) / s \rfloor$.
+# potential $p$ is above $\theta$; in float that is $s\,p + b > 1$, with the scale $s$ and
+# the bias $b$ of the filter. So $\theta = \lfloor (1 - b) / s \rfloor$. (The first layer
+# reads bytes: there 255 stands for 1, and $s$ is the scale times 1/255.)
 #
 # One detail costs a day if nobody tells you: where a stride of 2 meets an even picture,
 # PyTorch pads one pixel above and to the left, Akida below and to the right. Turn picture
@@ -943,7 +961,8 @@ def train_sew(config: Config, run: lesson.Run, images: data.Images) -> Any:
     torch.manual_seed(run.seed)
     net = L10.Net(config.width, blocks=1, num_steps=1).to(run.device)
     recipe = training.Recipe(config.epochs, config.batch, 5e-3, prepare=unit_pixels)
-    training.fit(run, "SEW", net, images.images, images.labels, recipe)
+    shown = images.images[: config.sew_images]
+    training.fit(run, "SEW", net, shown, images.labels[: config.sew_images], recipe)
     return net.cpu().eval()
 
 
