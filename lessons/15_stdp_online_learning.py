@@ -395,8 +395,9 @@ def catch_one_trace(config: Config, run: lesson.Run) -> None:
     run.measure("catch: silent / busy synapse, one trace", rows[2][4] / rows[2][3])
     run.say(
         f"Of {len(GAPS)} gaps the first code acts on {rows[1][1]}, where {rows[0][1]} should act. With one "
-        f"trace the window is off by {rows[2][2]:.2f}, yet the silent synapse changes by {rows[2][4]:.2f}; "
-        "it should not change at all. So test two synapses, not one."
+        f"trace the window is off by {rows[2][2]:.2f}, and the silent synapse changes by {rows[2][4]:.2f}; "
+        "it should not change at all. Tested on a single synapse both would be right: its one trace is its "
+        "own. So test two."
     )
 
 
