@@ -1612,6 +1612,11 @@ def eprop(
 # an approximation. How good is it, and does it matter how strongly the neurons drive each
 # other? We measure the *cosine* between the two gradients: 1 is the same direction, 0 is
 # unrelated. One network may be a lucky one, so the curve is a mean over five.
+#
+# Does the curve fall all the way? Very strong weights drive neurons far from their
+# threshold, where the triangle of the surrogate is 0. There no gradient passes, not BPTT's
+# either, and less is left that e-prop could drop. (`net.step` gives the slopes: count those
+# above 0 at each strength.)
 
 
 # %%
