@@ -114,8 +114,9 @@ def first(images: Images, count: int) -> Images:
 # sum is added to the weight: an *additive* rule. (A *multiplicative* rule would make the
 # change depend on the weight itself: large weights grow less.)
 #
-# Hebb's own rule knows no clock: "what fires together, wires together", in any order. STDP
-# adds the direction. And it can do what Hebb's rule cannot: shrink.
+# Hebb's guess says who has to be first. The rule that is usually made of it does not: "what
+# fires together, wires together", $\Delta w = \eta\,pre \cdot post$, in any order. STDP
+# brings the order back. And it can do what that rule cannot: shrink.
 
 
 # %%
@@ -394,8 +395,9 @@ def catch_one_trace(config: Config, run: lesson.Run) -> None:
     run.measure("catch: silent / busy synapse, one trace", rows[2][4] / rows[2][3])
     run.say(
         f"Of {len(GAPS)} gaps the first code acts on {rows[1][1]}, where {rows[0][1]} should act. With one "
-        f"trace the window is off by {rows[2][2]:.2f}, yet the silent synapse changes by {rows[2][4]:.2f}; "
-        "it should not change at all. So test two synapses, not one."
+        f"trace the window is off by {rows[2][2]:.2f}, and the silent synapse changes by {rows[2][4]:.2f}; "
+        "it should not change at all. Tested on a single synapse both would be right: its one trace is its "
+        "own. So test two."
     )
 
 
@@ -411,7 +413,8 @@ def catch_one_trace(config: Config, run: lesson.Run) -> None:
 # early inputs are stronger, so it fires earlier; then still earlier inputs grow. The neuron
 # ends at the *start* of the sequence: it has learnt to predict it.
 #
-# Two controls.
+# The neuron below learns by the rule of chapter 1. It is *Hebbian*: whoever helped grows.
+# Beside it stand two controls:
 #
 # - *Anti-Hebbian* learning is the same rule with the sign turned round, $\Delta w = -\eta\,
 #   W(s)$: what helped to fire the neuron is weakened, what came too late grows. (The dotted
@@ -565,20 +568,22 @@ def report_order(run: lesson.Run, hebbian: Learner, anti: Learner, shuffled: Lea
 # - **A constant sum of weights** for each neuron, so that none wins by being strong.
 #
 # Homeostasis as a formula: with $n$ neurons that should share 5 wins per image, each
-# threshold moves by
+# threshold $\theta$ moves by
 #
 # $$\Delta\theta = g\,(wins - 5\,B / (T\,n))$$
 #
-# in each step for a batch of $B$ images. Who wins more than its share becomes harder to
-# fire. Whoever wins nothing comes down until it wins.
+# in each step, for a batch of $B$ images that are shown for $T$ steps. (The gain $g$ goes
+# down with the learning rate.) Who wins more than its share becomes harder to fire. Whoever
+# wins nothing comes down until it wins.
 #
 # About the input: `plasticity.pixel_spikes` makes all images equally bright first, then
 # lets a pixel of value 1 fire in every second step, at random. (Diehl and Cook show an
 # image again, brighter, until the layer has fired five times.)
 #
-# The step below holds all of it but the last. After a batch of images, `move` takes each
-# neuron's weights towards the mean of the traces it won with. ($n$ small steps of size
-# $\eta$ towards a mean are one of size $1 - (1 - \eta)^n$.)
+# The loop below holds the competition and homeostasis, and adds up what each winner has
+# seen. The weights move only after the batch: `move` takes those of each neuron towards the
+# mean of the traces it won with, and then restores their sum. ($k$ small steps of size
+# $\eta$ towards a mean are one of size $1 - (1 - \eta)^k$.)
 
 
 # %%
@@ -1283,8 +1288,8 @@ def merge_with_gradient(config: Config, run: lesson.Run, learnt: Learnt, digits:
 # weight, up to now, moved the spike of its own neuron? It needs only what the synapse sees,
 # and runs *forward*. $L_j$ is the *learning signal* of neuron $j$: how wrong is the output
 # *now*, through the weights from $j$ to the output? It may be sent to all neurons, as the
-# brain does with dopamine. What is dropped: what a spike does to *other* neurons, and
-# through them, later, to the error. Hence the $\approx$.
+# brain does with dopamine. ($E$ is the loss.) What is dropped: what a spike does to *other*
+# neurons, and through them, later, to the error. Hence the $\approx$.
 #
 # For a classifier with cross-entropy the error of output $k$ is what softmax says minus
 # what is true, and the learning signal is
@@ -1405,10 +1410,12 @@ class Net:
 # \leftarrow h \left(\frac{\partial U}{\partial w} - \lambda \frac{\partial A}{\partial
 # w}\right), \qquad \bar e \leftarrow \kappa\,\bar e + e .$$
 #
-# $\lambda$ is `lift` (0 for a LIF neuron), $h$ the slope. Each synapse has its own four
-# numbers; no line looks at another synapse, or at the future. Compare with chapter 1: the
-# first line *is* STDP's trace of pre. What is new is that a *learning signal* decides,
-# later, what becomes of it. That is how e-prop bridges a delay: the trace waits.
+# $U$ is the membrane, $A$ the adaptation; $x$ is 1 when pre has fired. $\lambda$ is `lift`
+# (0 for a LIF neuron), $h$ the slope. The reset has no term here: it is detached, as in
+# lesson 07. Each synapse has its own four numbers; no line looks at another synapse, or at
+# the future. Compare with chapter 1: the first line *is* STDP's trace of pre. What is new is
+# that a *learning signal* decides, later, what becomes of it. That is how e-prop bridges a
+# delay: the trace waits.
 #
 # The figure shows one synapse of an ALIF neuron. In this small experiment the error counts
 # only in the last 20 of 80 steps. Watch the trace *before* that.
@@ -1605,6 +1612,11 @@ def eprop(
 # an approximation. How good is it, and does it matter how strongly the neurons drive each
 # other? We measure the *cosine* between the two gradients: 1 is the same direction, 0 is
 # unrelated. One network may be a lucky one, so the curve is a mean over five.
+#
+# Does the curve fall all the way? Very strong weights drive neurons far from their
+# threshold, where the triangle of the surrogate is 0. There no gradient passes, not BPTT's
+# either, and less is left that e-prop could drop. (`net.step` gives the slopes: count those
+# above 0 at each strength.)
 
 
 # %%
