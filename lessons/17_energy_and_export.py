@@ -92,8 +92,10 @@ Array = npt.NDArray[Any]
 #
 # $$v \leftarrow (1 - dt/\tau)\, v + I, \qquad \beta = 1 - dt/\tau .$$
 #
-# NIR has no place for $dt$: a reader of the file must know it. snnTorch takes 0.1 ms for
-# granted.
+# (Lesson 01 had $\beta = e^{-dt/\tau}$, the exact decay of one step. Here $dt/\tau$ is 1/16,
+# and $e^{-1/16} = 0.939$ stands beside $1 - 1/16 = 0.9375$: Euler is right where the step is
+# short.) NIR has no place for $dt$: a reader of the file must know it. snnTorch takes 0.1 ms
+# for granted.
 
 # %%
 DT = 1e-4  # s; what snnTorch assumes when it writes and reads NIR
@@ -290,9 +292,9 @@ class Case:
     net: Any
     x: Tensor  # [T, B, ...]
     labels: Tensor  # [B]
-    spk: Tensor  # [T, B, ...], of the node ``watch``
+    spk: Tensor  # [T, B, ...], of the network itself
     graph: nir.NIRGraph
-    watch: str
+    watch: str  # the node of the graph whose output is to be spk
 
 
 Cases = dict[str, Case]
@@ -340,8 +342,10 @@ def train(
 
 # %% [markdown]
 # How is a reset by subtraction said, which NIR's LIF does not have? By a graph: a leaky
-# integrator (LI), a threshold, and a wire back from the spikes that takes the threshold off
-# again. `snn_course/nir/writer.py` writes that, and all else that the three networks need.
+# integrator (LI), a Threshold, which makes the spikes, and a wire back from them to the
+# membrane. On that wire a Scale multiplies each spike by minus the threshold. What it brings
+# takes effect one step later: the wire is *late* (chapter 3 says which wires are).
+# `snn_course/nir/writer.py` writes that, and all else that the three networks need.
 
 
 # %%
@@ -581,6 +585,7 @@ def node_step(node: Any, x: Any, v: Any, dt: float) -> Pair:
     """Compute one node for one step: x [B, N], v its membranes. Returns: what it puts out, and v."""
     if isinstance(node, nir.LI | nir.LIF):
         return neuron_step(node, x, v, dt)
+    # exercise: what each of the other nodes computes
     if isinstance(node, nir.Affine):
         return x @ node.weight.T + node.bias, v
     if isinstance(node, nir.Linear):
@@ -591,6 +596,7 @@ def node_step(node: Any, x: Any, v: Any, dt: float) -> Pair:
         return (x > node.threshold).astype(x.dtype), v
     if isinstance(node, nir.Input | nir.Output):
         return x, v
+    # end
     raise ValueError(f"this interpreter knows no {type(node).__name__}")
 
 
@@ -719,14 +725,18 @@ def accuracy(spk: Tensor, labels: Tensor) -> float:
 # (SynOp): no multiplication, and none at all for a neuron that is silent. So SynOps are a
 # property of the network *and of what it is shown*; they have to be measured:
 #
-# $$	ext{FLOPs} = 2 \cdot 	ext{connections}, \qquad
-#   	ext{SynOps} = \sum_{    ext{spikes}}    ext{connections that the spike reaches} .$$
+# $$\text{FLOPs} = 2 \cdot \text{connections}, \qquad
+#   \text{SynOps} = \sum_{\text{spikes}} \text{connections that the spike reaches} .$$
 #
 # The first layer of these networks sees pixels, not spikes: a pixel is multiplied with its
-# weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing. In the SEW
-# network a signal may be 2, the sum of two spikes; that is no spike any more and counts as
-# a MAC, too. By hand, for the second layer of the dense network: each of its hidden spikes
-# reaches 10 connections.
+# weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing. Two kinds of
+# later layers need MACs, too: those of the SEW network that get a 2, the sum of two spikes,
+# and a read-out that gets mean rates. What is no spike has to be multiplied.
+#
+# Mind how often a layer works. A still image meets the first weights once, and all steps
+# use the currents that come out (784 x 1000 connections). A layer of spikes works at each
+# step: with 10 steps, the dense network's second layer has 10 x 1000 x 10 connections to
+# go through for an image. By hand, for that layer: each hidden spike reaches 10 of them.
 
 
 # %%
@@ -743,7 +753,7 @@ def costs(run: Run, cases: Cases) -> None:
         run.measure(f"{name}: arithmetic at 45 nm", total.picojoules / 1e6, "uJ")
     case = cases["09, zero"]
     spikes = interpret(case.graph, case.x, "lif1").sum().item()  # of the hidden neurons
-    by_hand = 10 * spikes / len(case.labels)
+    by_hand = 10 * spikes / len(case.labels)  # SynOps for an image
     counted = found["09, zero"][1].acs
     run.proof("SynOps of fc2, by hand / counted - 1", abs(by_hand / counted - 1))
     draw_operations(run, found)
@@ -771,9 +781,9 @@ def count(name: str, case: Case) -> list[Operations]:
 
 
 # %% [markdown]
-# The last number of each table is energy: 4.6 pJ for a MAC, 0.9 pJ for an addition, in a 45
-# nm process (Horowitz 2014). It is the number that most papers quote, and the weakest one
-# here: it leaves out memory, which costs more than the arithmetic (lesson 12).
+# The run also turns each total into energy: 4.6 pJ for a MAC, 0.9 pJ for an addition, in a
+# 45 nm process (Horowitz 2014). It is the number that most papers quote, and the weakest
+# one here: it leaves out memory, which costs more than the arithmetic (lesson 12).
 
 
 # %%
@@ -843,6 +853,10 @@ def short(name: str) -> str:
 # The table compares each graph with what the chip's package reads and its makers publish
 # (sources: `snn_course/nir/chips.py`). A loop of LI, Threshold and Scale is taken for what
 # it means, a neuron that subtracts; on the chip its own reset takes the loop's place.
+#
+# One change all four ask for: weights of 8 bits. A chip stores a weight as a whole number
+# from -127 to 127, and for each layer one step size; the weight is their product. So the
+# largest weight of a layer sets the step, and all others are rounded to a multiple of it.
 
 
 # %%
@@ -858,15 +872,23 @@ def targets(run: Run, cases: Cases) -> None:
     eight_bits(run, cases["09, zero"])
 
 
+def rounded(weight: Array, bits: int) -> Array:
+    """Round a layer's weights to whole steps of one size; the largest, + or -, is the last step that fits."""
+    # exercise: size of a step; whole steps; back to weights
+    last = 2 ** (bits - 1) - 1  # 127 for 8 bits
+    step = np.abs(weight).max() / last
+    whole = (weight / step).round()
+    return step * whole
+    # end
+
+
 def eight_bits(run: Run, case: Case) -> None:
     """Make the change that all four ask for: weights of 8 bits, -127 to 127 steps of one size a layer."""
     nodes = {}
     for name, node in case.graph.nodes.items():
         nodes[name] = node
         if isinstance(node, nir.Affine):
-            step = np.abs(node.weight).max() / 127
-            weight = step * (node.weight / step).round()
-            nodes[name] = nir.Affine(weight, node.bias)
+            nodes[name] = nir.Affine(rounded(node.weight, 8), node.bias)
     narrow = nir.NIRGraph(nodes, case.graph.edges)
     spk = interpret(narrow, case.x, case.watch)
     share = changed(spk, case.spk)
