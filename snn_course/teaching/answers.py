@@ -63,6 +63,16 @@ def difference(own: Any, right: Any) -> str:
     return f"On a small input it gives {_short(own)} where {_short(right)} belongs."
 
 
+def is_silent(own: Any, right: Any) -> bool:
+    """Say whether spikes, an array of 0 and 1, are all 0 where the right ones are not."""
+    if isinstance(own, tuple) and isinstance(right, tuple) and len(own) == len(right):
+        return any(is_silent(a, b) for a, b in zip(own, right, strict=True))
+    if not isinstance(own, np.ndarray) or not isinstance(right, np.ndarray) or right.size < 2:
+        return False
+    spikes = bool(np.isin(right, (0, 1)).all() and right.any())
+    return spikes and own.shape == right.shape and not own.any()
+
+
 def _of_arrays(own: np.ndarray, right: np.ndarray) -> str:
     if own.shape != right.shape:
         return f"On a small input it gives shape {list(own.shape)} where {list(right.shape)} belongs."

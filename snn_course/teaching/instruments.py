@@ -41,7 +41,7 @@ class Facts:
     steps: int = 0
     """Steps of an optimiser."""
     deaf: int = 0
-    """Those of them on which the first parameter had no gradient, or only zeros."""
+    """Those of them on which the gradient of the first parameter was 0 everywhere."""
     layers: int = 0
     """Calls of a neuron layer."""
     spikes: float = 0.0
@@ -124,7 +124,8 @@ def _loss(facts: Facts, scores: Any = None, target: Any = None, *_: Any, **named
     if scores.ndim > 1 and scores.numel():
         sums = scores.double().sum(1)
         whole = torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-        facts.probabilities += bool(whole and (scores >= 0).all())
+        spikes = ((scores == 0) | (scores == 1)).all()  # one spike in each row is no softmax
+        facts.probabilities += bool(whole and (scores >= 0).all() and not spikes)
     if not target.is_floating_point():
         facts.classes |= set(target.flatten().tolist())
 
@@ -142,7 +143,7 @@ def _step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     groups = optimizer.param_groups
     _current.rate = max(_current.rate, *(float(group["lr"]) for group in groups))
     gradient = groups[0]["params"][0].grad
-    _current.deaf += bool(gradient is None or not gradient.any())
+    _current.deaf += gradient is not None and not bool(gradient.any())
 
 
 def _neuron(module: nn.Module, _: Any, output: Any) -> None:

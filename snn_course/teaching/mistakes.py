@@ -22,6 +22,9 @@ TYPICAL = (
 """Their names, as ``exercises/`` writes them."""
 
 
+SILENCE = "Not one neuron fires: is a threshold out of the membrane's reach, or does no current arrive?"
+
+
 class Found(NamedTuple):
     """A mistake, and the sentence that names it."""
 
@@ -84,10 +87,11 @@ def _pixels(own: Facts, right: Facts) -> Found | None:
     )
 
 
-def _silence(own: Facts, right: Facts) -> Found | None:
+def silence(own: Facts, right: Facts) -> Found | None:
+    """Say that no neuron fires, where the lesson's own do. It may have other causes, so it comes last."""
     if not right.spikes or not own.layers or own.spikes:
         return None
-    return Found("threshold too high", "Not one neuron fires: is a threshold out of the membrane's reach?")
+    return Found("threshold too high", SILENCE)
 
 
 def _deaf(own: Facts, right: Facts) -> Found | None:
@@ -95,8 +99,8 @@ def _deaf(own: Facts, right: Facts) -> Found | None:
         return None
     return Found(
         "spikes detached",
-        "No gradient reaches the first layer: somewhere on the way back a tensor is detached, rounded, "
-        "compared, or made anew; or zero_grad comes after backward.",
+        "The gradient of the first layer is 0: somewhere on the way back something is detached, rounded or "
+        "compared, and has no slope.",
     )
 
 
@@ -110,7 +114,7 @@ def _indexed(own: Facts, right: Facts) -> Found | None:
     )
 
 
-SIGNS = (_softmax, _axes, _labels, _rate, _pixels, _silence, _deaf, _indexed)
+SIGNS = (_softmax, _axes, _labels, _rate, _pixels, _deaf, _indexed)
 """In the order of how sure they are."""
 
 

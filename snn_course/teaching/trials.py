@@ -16,7 +16,7 @@ from snn_course.runs.measures import ProofMissed
 from snn_course.teaching import answers, composed, mistakes, scaffold
 from snn_course.teaching.exercises import Exercises, Task
 from snn_course.teaching.outline import Outline
-from snn_course.teaching.probes import Probes, TrialRun, in_words, line_of
+from snn_course.teaching.probes import Given, Probes, TrialRun, in_words, line_of
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -83,23 +83,29 @@ class Trials:
         if failed and scaffold.MARK in own.answer[1]:
             return Verdict(task.id, UNWRITTEN, line=own.line)
         right = self.probes.right(task)
-        found = self._mistake(task, own.answer, right.answer) or mistakes.seen(own.facts, right.facts)
-        if found is None and failed:
-            found = mistakes.of_error(*own.answer)
+        found = self._mistake(task, own, right)
         if found:
             return Verdict(task.id, FAILS, found.says, found.name, own.line)
         if failed or (task.exact and not answers.same(own.answer, right.answer)):
             return Verdict(task.id, FAILS, answers.difference(own.answer, right.answer), line=own.line)
         return Verdict(task.id, HOLDS)
 
-    def _mistake(self, task: Task, answer: Any, right: Any) -> mistakes.Found | None:
-        """Name the known wrong version that gives the same answer."""
-        if answers.same(answer, right):
-            return None
+    def _mistake(self, task: Task, own: Given, right: Given) -> mistakes.Found | None:
+        """Name a mistake: by what an instrument saw, by a known wrong answer, by an error, by silence."""
+        seen = mistakes.seen(own.facts, right.facts)
+        if answers.same(own.answer, right.answer):
+            return seen
         for mistake in self.exercises.mistakes:
-            if mistake.task == task.id and answers.same(answer, self.probes.wrong(mistake).answer):
+            fits = mistake.task == task.id and (seen is None or seen.name == mistake.name)
+            if fits and answers.same(own.answer, self.probes.wrong(mistake).answer):
                 return mistakes.Found(mistake.name, mistake.says)
-        return None
+        if seen:
+            return seen
+        if isinstance(own.answer, answers.Raised):
+            return mistakes.of_error(*own.answer)
+        if answers.is_silent(own.answer, right.answer):
+            return mistakes.Found("threshold too high", mistakes.SILENCE)
+        return mistakes.silence(own.facts, right.facts)
 
     # ------------------------------------------------------------------ chapters
 
