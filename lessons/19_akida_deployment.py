@@ -136,9 +136,9 @@ def quantise(weight: Tensor, bits: int, finest: float = 1e-12) -> Pair:
         size = weight.detach().clamp(min=0)  # a weight below 0 becomes 0, whatever its size
     size = size.flatten(1)  # [F, C * H * W]
     # exercise: scale of each filter, clipping, rounding with slope 1
-    largest = size.amax(1) / top
+    reach = size.amax(1) / top  # nothing is clipped
     usual = 2 * size.mean(1) / top**0.5  # LSQ's start
-    scale = torch.minimum(largest, usual).clamp(min=finest)  # [F]
+    scale = torch.minimum(reach, usual).clamp(min=finest)  # [F]
     exact = (weight / per_filter(scale)).clamp(low, top)
     whole = exact + (exact.round() - exact).detach()  # forward rounded, backward as if not
     # end
@@ -891,6 +891,19 @@ def walk_keras_road(
 
 
 # %%
+def nearest_value(weight: Tensor, values: Tensor) -> Tensor:
+    """Give for each weight [...] the number of the nearest of the values [M]."""
+    return (weight[..., None] - values).abs().argmin(-1)
+
+
+def look_up(weight: Tensor, values: Tensor) -> Tensor:
+    """Give the values [M] that the weights [...] take; gradients go to both."""
+    # exercise: look the values up, and let the weight's gradient straight through
+    code = nearest_value(weight.detach(), values.detach())
+    return values[code] + (weight - weight.detach())
+    # end
+
+
 class FewValues(nn.Module):
     """Weights that take one of a few values, which are learned (the core of SpikeFit)."""
 
@@ -899,23 +912,15 @@ class FewValues(nn.Module):
         start = torch.linspace(0.05, 0.95, number, device=weight.device)
         values = weight.flatten().quantile(start)
         for _ in range(20):  # k-means
-            nearest = self.nearest(weight, values)
+            nearest = nearest_value(weight, values)
             for code in range(number):
                 if (nearest == code).any():
                     values[code] = weight[nearest == code].mean()
         self.values = nn.Parameter(values)
 
-    @staticmethod
-    def nearest(weight: Tensor, values: Tensor) -> Tensor:
-        """Give for each weight the number of the nearest value."""
-        return (weight[..., None] - values).abs().argmin(-1)
-
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the values that the weights take; gradients go to both."""
-        # exercise: look the values up, and let the weight's gradient straight through
-        code = self.nearest(weight.detach(), self.values.detach())
-        return self.values[code] + (weight - weight.detach())
-        # end
+        """Give the values that the weights take."""
+        return look_up(weight, self.values)
 
 
 def learn_values(config: Config, run: lesson.Run, folded: ab.QuantNet, train: Pair, test: Pair) -> None:
