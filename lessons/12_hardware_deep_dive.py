@@ -262,6 +262,7 @@ def clock_driven(spikes: Tensor, weight: Tensor) -> tuple[Tensor, np.ndarray]:
 
 def event_driven(spikes: Tensor, weight: Tensor) -> tuple[Tensor, np.ndarray]:
     """Run the same neurons by events. Returns: spikes [T, N], additions in each step [T]."""
+    # exercise: sleep; catch up with the leak, reset who fired, add the weights of each event, count
     mem = torch.zeros(len(weight))
     fired = torch.zeros(len(weight))
     record = torch.zeros(len(spikes), len(weight))
@@ -271,16 +272,15 @@ def event_driven(spikes: Tensor, weight: Tensor) -> tuple[Tensor, np.ndarray]:
         sources = spk.nonzero().flatten()
         if len(sources) == 0 and not fired.any():
             continue  # asleep: no operation at all
-        # exercise: catch up with the leak, reset who fired, add the weights of each event, count
         mem = BETA ** (t - last) * mem - fired
         for source in sources:
             mem = mem + weight[:, source]
             work[t] += len(weight)
         fired = (mem > 1).to(mem.dtype)
-        # end
         record[t] = fired
         last = t
     return record, work
+    # end
 
 
 # %% [markdown]
@@ -465,7 +465,7 @@ class Levels(nn.Module):
 
     def forward(self, potential: Tensor) -> Tensor:
         """Give levels [B, C, H, W] of potentials."""
-        # exercise: the formula above
+        # exercise: the formula of the activation
         return ((potential - self.threshold) / self.step).ceil().clamp(0, STEPS)
         # end
 
@@ -624,8 +624,8 @@ def synaptic_operations(spikes: Tensor, weight: Tensor) -> tuple[float, float]:
     arrived = (spikes != 0).sum(0)  # [I]: events from each input
     reached = (weight != 0).sum(0)  # [I]: weights that an event from there meets
     effective = (arrived * reached).sum().item()
-    # end
     return dense, effective
+    # end
 
 
 class Tiny(nn.Module):
@@ -863,9 +863,7 @@ def chain(net: Any) -> list[Kernel]:
     for part in net.body:
         if not isinstance(part, L10.Block):
             down = fold(part)  # after a block: it reads both ways
-            # exercise: the formula above, as weights
             kernels.append(Kernel(reading(down.weight, 1, 1), down.bias, down.stride))
-            # end
             continue
         channels = part.first.conv.in_channels
         copy_all = torch.zeros(channels, channels, 3, 3)
@@ -892,17 +890,17 @@ def chain(net: Any) -> list[Kernel]:
 # %%
 def to_layer(kernel: Kernel, bits: int, unit: float) -> ab.IntLayer:
     """Round one layer to whole numbers; ``unit`` is the value of an input of 1."""
+    # exercise: a scale for each filter, whole weights, and the threshold of the formula above
     filters, _, size, _ = kernel.weight.shape
     top = 2 ** (bits - 1) - 1
     largest = kernel.weight.flatten(1).abs().amax(1)
     scale = largest.clamp(min=1e-9) / top  # [F]
-    # exercise: whole weights, and the threshold of the formula above
     weight = (kernel.weight / scale.view(-1, 1, 1, 1)).round()
     threshold = ((1 - kernel.bias) / (scale * unit)).floor()
-    # end
     make = ab.InputConv if bits == 8 else ab.Conv
     spec = make(filters, kernel=size, stride=kernel.stride, act_bits=1)
     return ab.IntLayer(spec, turned(weight).long(), threshold.long(), torch.ones(filters))
+    # end
 
 
 @torch.no_grad()
