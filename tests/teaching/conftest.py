@@ -1,4 +1,4 @@
-"""What the tests of the teaching wing share: a quiz answered through a pipe, a browser, scripts, instruments."""
+"""What the tests of the teaching wing share: a quiz answered through a pipe, scripts, instruments."""
 
 import io
 
