@@ -7,6 +7,7 @@ the learner has written.
 """
 
 import ast
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,12 @@ from snn_course.teaching.outline import Outline, names_passed_on
 from snn_course.teaching.regions import Definition
 
 WIDTH = 100
-PARENT = "str(Path(__file__).resolve().parents[1])"
-TO_THE_COURSE = f"""\
+_WAY = re.compile(r"^sys\.path\.insert\(0, .*\)(?P<rest> *(#.*)?)$", re.MULTILINE)
+TO_THE_COURSE = """\
 import sys
 from pathlib import Path
 
-sys.path.insert(0, {PARENT})  # where snn_course is
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
 """
 """What a lesson has before it imports the helper."""
 MARK = "is still to be written"
@@ -80,9 +81,10 @@ def _how(exercises: Exercises, command: str) -> list[str]:
     count = len(exercises.tasks)
     tasks = "one task" if count == 1 else f"{count} tasks"
     label = exercises.script.label
+    place = "under it" if exercises.stage in ("words", "objective") else "in the place of the line below it"
     return [
         f"This file is yours. It is the lesson with {tasks} for you: look for the word 'Task', write what it "
-        "asks for in the place of the line below it, and save.",
+        f"asks for {place}, and save.",
         f"    {command} check {label}    says what holds, and what does not yet",
         f"    {command} hint {label}     helps, a little more each time",
         "An answer is in the folder lessons. Look when the check has passed, and compare.",
@@ -125,7 +127,7 @@ def _with_way(text: str) -> str:
     """Name the course's folder whole, where the learner's files are not in it."""
     if workspace_dir().resolve().parent == ROOT:
         return text
-    return text.replace(PARENT, repr(str(ROOT)), 1)
+    return _WAY.sub(lambda line: f"sys.path.insert(0, {str(ROOT)!r}){line['rest']}", text, count=1)
 
 
 def _given(exercises: Exercises) -> str:
