@@ -128,10 +128,16 @@ def test_a_keyboard_reaches_the_text_first_and_unfolds_what_is_folded(chromium, 
 
 
 def test_a_page_prints(chromium, book):
-    window = opened(chromium, 794)  # the width of A4
+    window = opened(chromium, 794, "dark")  # the width of A4
     window.emulate_media(media="print")
     window.goto(address(book, "01_lif_neuron"))
     assert window.evaluate("document.documentElement.scrollWidth") <= 794
     assert not window.locator("header.top").is_visible()
+    ink = "({color, backgroundColor}) => [color, backgroundColor]"
+    assert window.evaluate(f"({ink})(getComputedStyle(document.body))") == [
+        "rgb(0, 0, 0)",
+        "rgb(255, 255, 255)",
+    ]
+    assert window.locator("figure img").first.evaluate("image => getComputedStyle(image).filter") == "none"
     assert window.pdf().startswith(b"%PDF")
     window.close()
