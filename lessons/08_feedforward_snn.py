@@ -625,10 +625,12 @@ def spikes_changed(net: Net, samples: Tensor, cleared: nn.Module) -> float:
     samples [2, T, B, 784].
     """
     first, second = samples
+    # exercise: the hidden spikes of the second sample alone; and after the first one and a reset
     alone = net(second)[0]  # [T, B, H]
     net(first)
     utils.reset(cleared)  # reset here
     after = net(second, reset=False)[0]
+    # end
     changed = after != alone
     return 100 * changed.double().mean().item()
 
