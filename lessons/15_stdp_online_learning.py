@@ -580,10 +580,10 @@ def report_order(run: lesson.Run, hebbian: Learner, anti: Learner, shuffled: Lea
 # lets a pixel of value 1 fire in every second step, at random. (Diehl and Cook show an
 # image again, brighter, until the layer has fired five times.)
 #
-# The loop below holds the competition and homeostasis, and adds up what each winner has
-# seen. The weights move only after the batch: `move` takes those of each neuron towards the
-# mean of the traces it won with, and then restores their sum. ($k$ small steps of size
-# $\eta$ towards a mean are one of size $1 - (1 - \eta)^k$.)
+# `compete_once` holds one step of the competition. The layer's loop adds homeostasis, and
+# sums up what each winner has seen. The weights move only after the batch: `move` takes
+# those of each neuron towards the mean of the traces it won with, and then restores their
+# sum. ($k$ small steps of size $\eta$ towards a mean are one of size $1 - (1 - \eta)^k$.)
 
 
 # %%
@@ -593,6 +593,33 @@ LIFT = 1.0  # by how much a win lifts the threshold
 TRACE = 0.8  # share of a pixel's trace that stays after a step
 FIRST_THRESHOLD = 20.0
 LABELLED = 10_000  # training images whose labels name the neurons afterwards
+
+
+Step = tuple[Tensor, Tensor, Tensor]
+
+
+def compete_once(spk_t: Tensor, mem: Tensor, trace: Tensor, weight: Tensor, threshold: Tensor) -> Step:
+    """Take a layer of winners one step on.
+
+    Args:
+        spk_t: spikes of the pixels in this step [B, P].
+        mem: membranes [B, N].
+        trace: traces of the pixels [B, P].
+        weight: [N, P].
+        threshold: [N].
+
+    Returns:
+        Membranes and traces after the step, and who fires [B, N]: one neuron in each row, or none.
+    """
+    # exercise: membranes, traces, the winner, and inhibition
+    mem = BETA * mem + spk_t @ weight.T
+    trace = torch.maximum(TRACE * trace, spk_t)
+    over, best = (mem - threshold).max(1)  # [B]: the highest above its threshold
+    fires = (over > 0).to(mem.dtype)
+    won = one_hot(best, len(weight)) * fires[:, None]
+    mem = mem * (1 - won.sum(1, keepdim=True))  # all go down to rest
+    # end
+    return mem, trace, won
 
 
 class Winners:
@@ -609,13 +636,6 @@ class Winners:
     def due(self, spk: Tensor) -> float:
         """Give the wins in a step that are a neuron's share, for spikes [T, B, P]."""
         return SHARE * spk.shape[1] / len(spk) / len(self.weight)
-
-    def winner(self, mem: Tensor) -> Tensor:
-        """Give the spikes [B, N] for membranes [B, N]: the highest above its threshold, if any is."""
-        over, best = (mem - self.threshold).max(1)  # [B]
-        fires = (over > 0).to(mem.dtype)
-        winners = one_hot(best, len(self.weight))  # [B, N]
-        return winners * fires[:, None]
 
     def step_by_step(self, spk: Tensor, rate: float = 0.0) -> Tensor:
         """Show a batch, step by step.
@@ -634,13 +654,8 @@ class Winners:
         gain = LIFT * rate / RATE
         due = self.due(spk)
         for spk_t in spk.unbind(0):
-            # exercise: membranes, traces, the winner, inhibition, and what the winner saw
-            mem = BETA * mem + spk_t @ self.weight.T
-            trace = torch.maximum(TRACE * trace, spk_t)
-            won = self.winner(mem)  # [B, N]: at most one spike in each row
-            mem = mem * (1 - won.sum(1, keepdim=True))  # all go down to rest
+            mem, trace, won = compete_once(spk_t, mem, trace, self.weight, self.threshold)
             seen += won.T @ trace
-            # end
             if rate:
                 self.threshold += gain * (won.sum(0) - due)  # homeostasis
             counts += won
