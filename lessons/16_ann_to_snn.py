@@ -76,6 +76,7 @@ SCALES: lesson.Scales = {
 TIMES = (1, 2, 4, 8, 16, 32, 64)  # numbers of steps T that are tried
 SHORT = 8  # the T that is taken apart, and the levels L of QCFS
 TUNED_AT = 4  # steps of the network that trains on with spikes
+Run = lesson.Run
 L10 = lesson.load(10)  # its Net: a stem, three stages, a linear read-out of the mean output
 
 
@@ -102,8 +103,8 @@ def unit(x: Tensor) -> Tensor:
 # Take `snn.Leaky` and switch the leak off: `beta=1`. This is the *integrate-and-fire*
 # neuron, IF. It adds up its current. At the threshold $v$ it fires, and $v$ is taken away.
 # Nothing is forgotten, so nothing gets lost: after $T$ steps, what came in is either in the
-# spikes or still in the membrane. With $n$ spikes, a membrane that started at $s\,v$, and
-# currents $x[t]$,
+# spikes or still in the membrane. With $n$ spikes, a membrane that started at $s\,v$ and
+# ends at $U[T]$, and currents $x[t]$,
 #
 # $$s\,v + \sum_{t=1}^{T} x[t] = n\,v + U[T] .$$
 #
@@ -116,12 +117,16 @@ def unit(x: Tensor) -> Tensor:
 # currents, then a staircase along the diagonal, then flat at $v$. It is a ReLU with a
 # ceiling, in $T + 1$ levels. That is the whole idea of conversion: **the firing rate over
 # time stands for the ReLU's activation.** More steps make finer levels, and a later answer.
+# In numbers: 24 steps of 0.37 thresholds bring in 8.88. From an empty membrane that makes 8
+# spikes, and 0.88 stays in the membrane; the rate 8/24 = 0.33 stands for 0.37.
 #
 # Why a ReLU and not, say, a tanh? Because a rate is never negative, is zero over a whole
 # range of inputs, and then grows in proportion: that is what a ReLU does. With a leak the
 # rate would no longer be proportional (lesson 01), and weak inputs would never fire at all.
 #
-# Here is the neuron, first as snnTorch has it, then written out.
+# Here is the neuron, first as snnTorch has it, then written out. snnTorch takes the
+# threshold away at the beginning of the next step, so that its membranes are seen above the
+# threshold; ours takes it away at once. The spikes are the same.
 
 
 # %%
@@ -158,7 +163,7 @@ def if_neuron(cur: Tensor, threshold: float = 1.0, start: float | Tensor = 0.5, 
     return torch.stack(spk_rec)
 
 
-def one_neuron(run: lesson.Run) -> None:
+def one_neuron(run: Run) -> None:
     """Draw one neuron's membrane, and the spike counts of many; compare both neurons."""
     current = 0.37  # thresholds a step
     cur = torch.full((24, 1), current)  # [T, 1]
@@ -167,7 +172,8 @@ def one_neuron(run: lesson.Run) -> None:
     steps = currents.expand(SHORT, -1)  # [T, N]: the same at each step
     counts = if_neuron(steps).sum(0)
     theirs, _ = run_snntorch(steps, start=0.5)
-    run.proof("own IF neuron = snn.Leaky without leak", largest(counts - theirs.sum(0)))
+    apart = counts - theirs.sum(0)
+    run.proof("own IF neuron = snn.Leaky without leak", largest(apart))
     fig, (left, right) = figures.new(
         f"{current:g} thresholds a step: {int(spk.sum())} spikes in {len(cur)} steps; "
         f"{current:g} x {len(cur)} = {cur.sum():.2f}",
@@ -197,14 +203,14 @@ def one_neuron(run: lesson.Run) -> None:
 
 
 # %%
-def prove_rate(run: lesson.Run) -> None:
+def prove_rate(run: Run) -> None:
     """Compare the mean output of IF neurons with the clipped, floored ReLU, for each T."""
     mean = torch.linspace(-1, 2, 61, dtype=torch.float64) + 1e-3  # currents [N]
     error = 0.0
     differ = 0
     for steps in TIMES:
         cur = mean.expand(steps, -1)  # [T, N]
-        for start, wait in ((0.0, 0), (0.5, 0), (0.5, 1)):
+        for start, wait in ((0.0, 0), (0.5, 0), (0.5, 1)):  # chapter 5 explains wait; 0: none
             act = Activation(levels=steps, start=start, wait=wait)
             act.threshold.data.fill_(0.7)
             conversion.run_as(act, "levels")
@@ -214,7 +220,8 @@ def prove_rate(run: lesson.Run) -> None:
             error = max(error, largest(outputs.mean(0) - floored))
             if wait == 0:
                 own = if_neuron(cur, act.threshold.item(), start)
-                differ += int((outputs.ne(0) != own.ne(0)).sum())
+                unlike = outputs.ne(0) != own.ne(0)
+                differ += int(unlike.sum())
     run.proof("IF rate = clipped, floored ReLU, each T", error)
     run.proof("Activation: spikes unlike the written-out neuron's", differ, at_most=0)
 
@@ -239,7 +246,7 @@ def largest(differences: Tensor) -> float:
 
 # %%
 @torch.no_grad()
-def estimate_a_relu(run: lesson.Run) -> None:
+def estimate_a_relu(run: Run) -> None:
     """Measure the mean error of four IF neurons over currents from 0 to 1 threshold."""
     currents = (torch.arange(128, dtype=torch.float64) + 0.5) / 128  # 0..1, evenly
     starts = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
@@ -251,13 +258,15 @@ def estimate_a_relu(run: lesson.Run) -> None:
         ("soft reset, from v/2", 0.5, False),
         ("soft reset, random start", random_start, False),
     ):
-        errors = []
+        means = []
+        worst = []
         for steps in (SHORT, 64):
             cur = currents.expand(steps, 1000, -1)  # [T, starts, currents]
-            rate = if_neuron(cur, 1.0, start, hard).mean((0, 1))  # [currents]
-            errors.append(rate - currents)
-        short, long = errors
-        rows.append([name, short.mean().item(), long.mean().item(), largest(short)])
+            spikes = if_neuron(cur, 1.0, start, hard)
+            error = spikes.mean((0, 1)) - currents  # [currents]
+            means.append(error.mean().item())
+            worst.append(largest(error))
+        rows.append([name, *means, worst[0]])
     columns = ["IF neuron", "mean error, T 8", "T 64", "worst current, T 8"]
     run.table("Is the rate an unbiased estimate of the ReLU? Errors in thresholds", columns, rows)
     run.proof("random start: mean rate = ReLU, worst current", rows[3][3], at_most=2e-3)
@@ -290,7 +299,8 @@ def estimate_a_relu(run: lesson.Run) -> None:
 # that most papers on conversion use: VGG-16 has thirteen convolutions of 3 x 3, then three
 # dense layers, 138 million weights on ImageNet. Ours has nine convolutions (the first of 5
 # x 5), strides in place of pooling, and one dense layer: small enough for two CPU cores and
-# for the chip.
+# for the chip. Its `record(x)` gives the scores, and what each layer has put out on the way:
+# from that the thresholds are found.
 
 
 # %%
@@ -299,7 +309,7 @@ QCFS = "QCFS"
 TUNED = "QCFS, tuned"
 
 
-def train_relu(config: Config, run: lesson.Run, train: Pictures) -> tuple[Any, float]:
+def train_relu(config: Config, run: Run, train: Pictures) -> tuple[Any, float]:
     """Train the ANN. Returns: it, and the CPU seconds."""
     torch.manual_seed(run.seed)
     ann = L10.Net(config.width, block="plain", neuron=Activation, num_steps=1)
@@ -307,11 +317,12 @@ def train_relu(config: Config, run: lesson.Run, train: Pictures) -> tuple[Any, f
     return ann.eval(), spent
 
 
-def fit(run: lesson.Run, name: str, net: Any, train: Pictures, epochs: int, rate: float) -> float:
+def fit(run: Run, name: str, net: Any, train: Pictures, epochs: int, rate: float) -> float:
     """Train, or go on after a kill. Returns: CPU seconds."""
     recipe = training.Recipe(epochs, rate=rate, augment=mirror, prepare=unit)
     net.to(run.device, memory_format=torch.channels_last)
-    return training.fit(run, name, net, train.x, train.y, recipe)[-1]["seconds"]
+    passes = training.fit(run, name, net, train.x, train.y, recipe)
+    return passes[-1]["seconds"]
 
 
 def mirror(x: Tensor) -> Tensor:
@@ -340,22 +351,24 @@ def balance(net: Any, x: Tensor, share: float) -> list[float]:
 
 
 @torch.no_grad()
-def balance_thresholds(run: lesson.Run, ann: Any, x: Tensor) -> None:
+def balance_thresholds(run: Run, ann: Any, x: Tensor) -> None:
     """Balance the ANN in two ways, and draw what both do to one layer."""
     net = copy.deepcopy(ann)
     highest = balance(net, unit(x), 1.0)
     most = balance(net, unit(x), 0.999)
     twin = conversion.balance(copy.deepcopy(ann), unit(x), 0.999)
-    run.proof("balance = the course's own", largest(torch.tensor(most) - torch.tensor(twin)))
+    apart = torch.tensor(most) - torch.tensor(twin)
+    run.proof("balance = the course's own", largest(apart))
     _, outputs = net.record(unit(x))
     layer = len(outputs) // 2
     values = outputs[layer].flatten().cpu()
-    typical = values[values > 0].median().item()
+    active = values[values > 0]
+    typical = active.median().item()
     fig, (ax,) = figures.new(
         f"Layer {layer + 1}: a typical activation gets {SHORT * typical / highest[layer]:.1f} spikes in "
         f"{SHORT} steps with the largest as threshold, {SHORT * typical / most[layer]:.1f} with 99.9 %"
     )
-    ax.hist(values[values > 0], bins=100, log=True)
+    ax.hist(active, bins=100, log=True)
     ax.axvline(typical, color="black", ls=":", label="median of those above 0")
     ax.axvline(most[layer], color=figures.ORANGE, label="99.9 %")
     ax.axvline(highest[layer], color=figures.RED, ls="--", label="max")
@@ -380,8 +393,10 @@ def balance_thresholds(run: lesson.Run, ann: Any, x: Tensor) -> None:
 # \qquad v_l \leftarrow 1 .$$
 #
 # Batch norm must go first. After training it is only a factor and a shift for each channel,
-# so it can be *folded* into the convolution: with the gain $g = \gamma / \sqrt{\sigma^2 +
-# \epsilon}$,
+# so it can be *folded* into the convolution. It subtracts the mean $\mu$ that it has seen in
+# training, divides by the spread $\sqrt{\sigma^2 + \epsilon}$, multiplies by a learned factor
+# $\gamma$ and adds a learned shift $\beta$ (no decay here; $\epsilon$ only keeps the spread
+# above zero). With the gain $g = \gamma / \sqrt{\sigma^2 + \epsilon}$ that is
 #
 # $$w \leftarrow g\,w, \qquad b \leftarrow \beta - g\,\mu .$$
 
@@ -394,7 +409,8 @@ def fold(net: Any) -> Any:
     for layer in folded.layers():
         # exercise: gain, weights and bias from the batch norm
         norm = layer.norm
-        gain = norm.weight / (norm.running_var + norm.eps).sqrt()  # [C]
+        spread = (norm.running_var + norm.eps).sqrt()
+        gain = norm.weight / spread  # [C]
         layer.conv.weight.mul_(gain.view(-1, 1, 1, 1))
         layer.conv.bias = nn.Parameter(norm.bias - gain * norm.running_mean)
         # end
@@ -418,18 +434,20 @@ def rescale(net: Any) -> Any:
 
 
 @torch.no_grad()
-def prove_rescaling(run: lesson.Run, ann: Any, x: Tensor) -> None:
+def prove_rescaling(run: Run, ann: Any, x: Tensor) -> None:
     """Compare folded with whole, and rescaled weights with balanced thresholds, spike by spike."""
     net = copy.deepcopy(ann).double()  # double, so that rounding moves no spike
     x = unit(x).double()
     folded = fold(net)
-    run.proof("batch norms folded = not folded", largest(folded(x) - net(x)))
+    apart = folded(x) - net(x)
+    run.proof("batch norms folded = not folded", largest(apart))
     balance(folded, x, 0.999)
     scaled = rescale(folded)
     for one in (folded, scaled):
         conversion.run_as(one, "spikes")
         one.num_steps = SHORT
-    run.proof("rescaled weights = balanced thresholds", largest(scaled(x) - folded(x)))
+    apart = scaled(x) - folded(x)
+    run.proof("rescaled weights = balanced thresholds", largest(apart))
 
 
 # %% [markdown]
@@ -439,6 +457,11 @@ def prove_rescaling(run: lesson.Run, ann: Any, x: Tensor) -> None:
 # activations to spikes. The picture is shown at every step, as a current (*direct coding*,
 # lesson 02); the answer is the mean output of the last layer so far, times the read-out's
 # weights. One run of 64 steps therefore gives the answers at all shorter times, too.
+#
+# Four conversions are compared, in the order in which people found them. "max, hard" has
+# the largest activation as threshold, an empty membrane at the start, and a hard reset;
+# "max" has a soft reset; "99.9 %" has the lower threshold, too; "99.9 %, v/2" also starts
+# its membranes half full.
 #
 # The figure is the *accuracy-latency curve*. On its left, rates are coarse, and spikes have
 # not yet reached the last of nine layers. On its right, the network has come as close to
@@ -508,26 +531,32 @@ def run_steps(net: Any, x: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
     with training.autocast(x.device, None if num_steps > 1 else False):  # exact levels for the ANNs
         _, outputs = net.record(unit(x))  # of each layer [T, B, C, H, W]
     hook.remove()
-    steps = torch.arange(1, num_steps + 1, device=x.device).view(-1, 1, 1)
-    rates = kept[0].float().mean((3, 4)).cumsum(0) / steps  # [T, B, C]
+    means = kept[0].float().mean((3, 4))  # [T, B, C]
+    steps = torch.arange(1, num_steps + 1, device=x.device)
+    rates = means.cumsum(0) / steps.view(-1, 1, 1)  # [T, B, C]
     spikes = torch.zeros(num_steps, dtype=torch.int64, device=x.device)
     for output in outputs:
-        spikes += output.ne(0).sum((1, 2, 3, 4))
+        fired = output.ne(0)
+        spikes += fired.sum((1, 2, 3, 4))
     return net.readout(rates), spikes.cumsum(0)
 
 
 def score(net: Any, test: Pictures, times: tuple[int, ...] = (1,)) -> Curve:
     """Measure accuracy and spikes of a network on test pictures, after each of ``times`` steps."""
-    last_steps = torch.tensor(times, device=test.y.device) - 1
-    right = torch.zeros(len(times), dtype=torch.float64)
-    spikes = torch.zeros(len(times), dtype=torch.float64)
-    for rows in torch.arange(len(test.y)).split(1600 // times[-1]):
-        scores, counts = run_steps(net, test.x[rows], times[-1])
-        guesses = scores[last_steps].argmax(2)  # [times, B]
-        right += (guesses == test.y[rows]).sum(1).cpu()
-        spikes += counts[last_steps].cpu()
     number = len(test.y)
-    return Curve(times, (100 * right / number).tolist(), (spikes / number).tolist())
+    longest = times[-1]
+    last_steps = torch.tensor(times, device=test.y.device) - 1
+    hits = torch.zeros(len(times), dtype=torch.float64)
+    spikes = torch.zeros(len(times), dtype=torch.float64)
+    for rows in torch.arange(number).split(1600 // longest):
+        scores, counts = run_steps(net, test.x[rows], longest)
+        guesses = scores[last_steps].argmax(2)  # [times, B]
+        same = guesses == test.y[rows]
+        hits += same.sum(1).cpu()
+        spikes += counts[last_steps].cpu()
+    accuracy = 100 * hits / number
+    for_a_picture = spikes / number
+    return Curve(times, accuracy.tolist(), for_a_picture.tolist())
 
 
 def accuracy_at(net: Any, test: Pictures, steps: int = 1) -> float:
@@ -535,11 +564,12 @@ def accuracy_at(net: Any, test: Pictures, steps: int = 1) -> float:
     return score(net, test, (steps,)).accuracy[0]
 
 
-def convert_and_wait(run: lesson.Run, ann: Any, x: Tensor, test: Pictures) -> Curves:
+def convert_and_wait(run: Run, ann: Any, x: Tensor, test: Pictures) -> Curves:
     """Convert the ReLU network in four ways, and run each for up to 64 steps."""
     curves = {}
     for name in run.progress([*METHODS][:4], "four conversions"):
-        curves[name] = score(convert(ann, name, x), test, TIMES)
+        spiking = convert(ann, name, x)
+        curves[name] = score(spiking, test, TIMES)
     plain = accuracy_at(ann, test)
     told = []
     fig, (ax,) = figures.new("")
@@ -562,7 +592,8 @@ def convert_and_wait(run: lesson.Run, ann: Any, x: Tensor, test: Pictures) -> Cu
 
 def label_steps(ax: Any) -> None:
     """Label axes of accuracy over T."""
-    ax.set(xlabel="steps T", ylabel="test accuracy, %", xscale="log", xticks=TIMES, xticklabels=TIMES)
+    ax.set(xlabel="steps T", ylabel="test accuracy, %", xscale="log")
+    ax.set_xticks(TIMES, TIMES)
     ax.minorticks_off()
 
 
@@ -592,19 +623,28 @@ def label_steps(ax: Any) -> None:
 # 0 \le c \le 1 .$$
 #
 # $c = 1$ is the ReLU with a ceiling, $c = 0$ is QCFS; between them one loss is traded for
-# the other. They also allow other shifts than $1/2$ in $h$. The two distances are measured
-# below, on one neuron.
+# the other. They also allow other shifts than $1/2$ in $h$. In numbers, for $v = 1$, $L = 4$
+# and $x = 0.4$: $4 x + 1/2 = 2.1$, rounded down 2, so $h = 0.5$; the ReLU gives 0.4, and
+# SlipReLU with $c = 1/2$ lies between them, at 0.45. The two distances are measured below,
+# on one neuron.
 
 
 # %%
 def slip_relu(x: Tensor, share: float, levels: int) -> Tensor:
     """Give SlipReLU of x, any shape, with threshold 1; ``share`` is c."""
     clipped = x.clamp(0, 1)
-    staircase = (levels * x + 0.5).floor().clamp(0, levels) / levels
+    level = (levels * x + 0.5).floor().clamp(0, levels)
+    staircase = level / levels
     return share * clipped + (1 - share) * staircase
 
 
-def compare_activations(run: lesson.Run) -> None:
+def distance(one: Tensor, other: Tensor) -> float:
+    """Give the mean distance of two curves."""
+    apart = (one - other).abs()
+    return apart.mean().item()
+
+
+def compare_activations(run: Run) -> None:
     """Measure how far SlipReLU is from the ReLU and from the spikes, for five mixtures; 4 levels."""
     x = torch.linspace(-0.25, 1.25, 1501, dtype=torch.float64) + 1e-4
     spiking = if_neuron(x.expand(4, -1)).mean(0)  # 4 steps
@@ -612,8 +652,8 @@ def compare_activations(run: lesson.Run) -> None:
     fig, (ax,) = figures.new("")
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = slip_relu(x, share, 4)
-        to_relu = (y - x.clamp(0, 1)).abs().mean().item()
-        to_spikes = (y - spiking).abs().mean().item()
+        to_relu = distance(y, x.clamp(0, 1))
+        to_spikes = distance(y, spiking)
         rows.append([f"{share:g}", to_relu, to_spikes])
         if share in (0, 0.5, 1):
             ax.plot(x, y, label=f"c = {share:g}")
@@ -629,13 +669,14 @@ def compare_activations(run: lesson.Run) -> None:
     run.table("SlipReLU: mean distance, in thresholds, 4 levels and steps", columns, rows)
 
 
-def train_qcfs(config: Config, run: lesson.Run, relu: Any, train: Pictures) -> tuple[Any, float]:
+def train_qcfs(config: Config, run: Run, relu: Any, train: Pictures) -> tuple[Any, float]:
     """Train the ReLU network on with its neurons' staircase. Returns: it, and the CPU seconds."""
     torch.manual_seed(run.seed)
     qcfs = copy.deepcopy(relu)
     conversion.balance(qcfs, unit(train.x[:500]), 0.999)  # where the thresholds start
     conversion.run_as(qcfs, "levels", levels=SHORT)
-    spent = fit(run, "QCFS", qcfs, train, max(1, config.epochs // 4), 1e-3)
+    epochs = max(1, config.epochs // 4)
+    spent = fit(run, "QCFS", qcfs, train, epochs, 1e-3)
     return qcfs.eval(), spent
 
 
@@ -647,7 +688,7 @@ def train_qcfs(config: Config, run: lesson.Run, relu: Any, train: Pictures) -> t
 
 
 # %%
-def tune(run: lesson.Run, qcfs: Any, train: Pictures) -> Any:
+def tune(run: Run, qcfs: Any, train: Pictures) -> Any:
     """Train the converted network a little more, with spikes."""
     torch.manual_seed(run.seed)
     tuned = convert(qcfs, QCFS, train.x)
@@ -658,7 +699,7 @@ def tune(run: lesson.Run, qcfs: Any, train: Pictures) -> Any:
     return tuned.eval()
 
 
-def sweep(run: lesson.Run, nets: dict[str, Any], test: Pictures, curves: Curves) -> None:
+def sweep(run: Run, nets: dict[str, Any], test: Pictures, curves: Curves) -> None:
     """Run the trained networks freely for each T, and add them to the curves of chapter 3."""
     for name, net in run.progress([*nets.items()], "sweep over T"):
         curves[name] = score(net, test, TIMES)
@@ -679,12 +720,18 @@ def sweep(run: lesson.Run, nets: dict[str, Any], test: Pictures, curves: Curves)
 # is exactly zero. How often should it fire, and how often does it?
 #
 # It fires on what comes first, and cannot take a spike back when the rest turns out
-# negative: the last membrane is then below zero, and the step from the conservation law to
-# the formula is no longer allowed. The cure is to *wait*: a neuron that takes in all $T$
-# currents before it may fire knows the sum, whatever the order. The price is latency: each
-# layer starts `wait` steps after the one before it, so the answer comes after $T +
-# \text{wait} \times \text{layers}$ steps. (A new picture may follow every $T$ steps: each
-# layer then works on another one.)
+# negative. Two steps are enough to see it: threshold 1, a membrane that starts at 0.5, the
+# currents 1 and then -1. Their sum is 0, and the formula says no spike. But the first
+# current lifts the membrane to 1.5: a spike, and 0.5 is left; the second one takes it down
+# to -0.5. The last membrane is below zero, and the step from the conservation law to the
+# formula is no longer allowed. Only the first layer is safe from that: it gets the picture
+# itself, the same current at each step.
+#
+# The cure is to *wait*: a neuron that takes in all $T$ currents before it may fire knows
+# the sum, whatever the order. (Above it gets 1 - 1 = 0, and stays at 0.5.) The price is
+# latency: each layer starts `wait` steps after the one before it, so the answer comes after
+# $T + \text{wait} \times \text{layers}$ steps. (A new picture may follow every $T$ steps:
+# each layer then works on another one.)
 
 
 # %%
@@ -699,7 +746,7 @@ def waited(cur: Tensor, wait: int) -> Tensor:
     return late
 
 
-def catch_early_spikes(run: lesson.Run) -> None:
+def catch_early_spikes(run: Run) -> None:
     """Give neurons currents that come and go, and let them fire at once, after a step, or after all."""
     mean = torch.linspace(-1, 2, 61, dtype=torch.float64) + 1e-3  # in thresholds [N]
     noise = 2 * torch.randn(SHORT, 2000, 61, dtype=torch.float64)  # [T, B, N]
@@ -707,18 +754,23 @@ def catch_early_spikes(run: lesson.Run) -> None:
     rates = {}
     for name, wait in {"free": 0, "waits 1 step": 1, "waits for all": SHORT}.items():
         spikes = Activation(mode="spikes", wait=wait)(cur)
-        differ = largest(spikes - if_neuron(waited(cur, wait)))
+        written_out = if_neuron(waited(cur, wait))
+        differ = largest(spikes - written_out)
         run.proof(f"{name}: Activation = written out", differ, at_most=0)
         rates[name] = spikes.mean((0, 1)).detach()
     floored = Activation(mode="levels", levels=SHORT)(mean).detach()
-    run.proof("noisy current: the same, if it waits", torch.dist(rates["waits for all"], floored).item())
-    run.measure("catch: spikes a step, free, mean current 0", rates["free"][20].item(), at_least=0.05)
+    patient = rates["waits for all"]
+    apart = torch.dist(patient, floored)
+    run.proof("noisy current: the same, if it waits", apart.item())
+    at_zero = rates["free"][20].item()  # the mean current of the 21st neurons is 0
+    run.measure("catch: spikes a step, free, mean current 0", at_zero, at_least=0.05)
     fig, (ax,) = figures.new(
-        f"A noisy current of mean 0: {rates['free'][20]:.2f} spikes a step if the neuron fires at once, "
-        f"{rates['waits for all'][20]:.2f} if it waits for all"
+        f"A noisy current of mean 0: {at_zero:.2f} spikes a step if the neuron fires at once, "
+        f"{patient[20]:.2f} if it waits for all"
     )
     for name, rate in rates.items():
-        ax.plot(mean, rate, lw=4 if name == "waits for all" else 1.4, label=name)
+        width = 4 if rate is patient else 1.4
+        ax.plot(mean, rate, lw=width, label=name)
     ax.plot(mean, floored, "k--", label="clipped floor")
     ax.set(xlabel="mean current, thresholds", ylabel="spikes a step")
     ax.legend()
@@ -756,7 +808,7 @@ WAYS = {
 LAYERS = 9  # of the network
 
 
-def take_apart(run: lesson.Run, anns: dict[str, Any], x: Tensor, test: Pictures) -> dict[str, float]:
+def take_apart(run: Run, anns: dict[str, Any], x: Tensor, test: Pictures) -> dict[str, float]:
     """Tell what clipping, flooring and early firing cost at T = 8. Returns: accuracies of QCFS in %."""
     rows = []
     found: dict[str, float] = {}
@@ -773,11 +825,12 @@ def take_apart(run: lesson.Run, anns: dict[str, Any], x: Tensor, test: Pictures)
     return found
 
 
-def judge_waiting(run: lesson.Run, method: str, found: dict[str, float], net: Any, test: Pictures) -> None:
+def judge_waiting(run: Run, method: str, found: dict[str, float], net: Any, test: Pictures) -> None:
     """Measure what a converted network loses if it runs freely, and if it waits, at T 8 and 32."""
     plain = found["ANN"]
     head = method == QCFS
-    run.measure(f"{method}: ANN", plain, "%", at_least={"quick": 30, "cpu": 72, "gpu": 85})
+    least = {"quick": 30, "cpu": 72, "gpu": 85}
+    run.measure(f"{method}: ANN", plain, "%", at_least=least)
     run.measure(f"{method}: lost at T 8, free", plain - found["wait 0"], "points", headline=head)
     for steps, most in ((8, 3), (32, 1)):
         conversion.run_as(net, "levels", levels=steps)  # what neurons compute that wait for all, as proved
@@ -795,7 +848,7 @@ def title_of_conversion(ann: float, apart: dict[str, float]) -> str:
     )
 
 
-def draw_waiting(run: lesson.Run, found: dict[str, float]) -> None:
+def draw_waiting(run: Run, found: dict[str, float]) -> None:
     """Draw QCFS' accuracy over the steps until its answer, for networks that wait 0 to 7 steps a layer."""
     fig, (ax,) = figures.new(title_of_conversion(found["ANN"], found))
     steps = []
@@ -829,7 +882,7 @@ def draw_waiting(run: lesson.Run, found: dict[str, float]) -> None:
 
 
 # %%
-def train_directly(config: Config, run: lesson.Run, train: Pictures) -> Any:
+def train_directly(config: Config, run: Run, train: Pictures) -> Any:
     """Train lesson 10's network with spikes alone, for about as long as the ANN."""
     torch.manual_seed(run.seed)
     net = L10.Net(config.width)
@@ -838,7 +891,7 @@ def train_directly(config: Config, run: lesson.Run, train: Pictures) -> Any:
     return net.eval()
 
 
-def compare(run: lesson.Run, nets: dict[str, Any], test: Pictures, curves: Curves) -> None:
+def compare(run: Run, nets: dict[str, Any], test: Pictures, curves: Curves) -> None:
     """Compare conversion with training: accuracy, spikes for a picture."""
     rivals = (
         ("QCFS ANN", 1),
@@ -852,10 +905,12 @@ def compare(run: lesson.Run, nets: dict[str, Any], test: Pictures, curves: Curve
     rows = []
     for name, steps in rivals:
         label = f"{name}, T {steps}"
-        found[label] = score(nets[name], test, (steps,))
-        rows.append([label, found[label].accuracy[0], found[label].spikes[0]])
+        curve = score(nets[name], test, (steps,))
+        found[label] = curve
+        rows.append([label, curve.accuracy[0], curve.spikes[0]])
     run.table("Free-running: converted or trained", ["network", "accuracy, %", "spikes"], rows)
-    lost = found["QCFS ANN, T 1"].accuracy[0] - found["QCFS, T 32"].accuracy[0]
+    plain = found["QCFS ANN, T 1"].accuracy[0]
+    lost = plain - found["QCFS, T 32"].accuracy[0]
     goal = {"quick": 8, "cpu": 1, "gpu": 1}
     run.measure("QCFS: lost at T 32, free", lost, "points", at_most=goal, headline=True)
     tuned = found[f"{TUNED}, T {TUNED_AT}"]
@@ -863,7 +918,7 @@ def compare(run: lesson.Run, nets: dict[str, Any], test: Pictures, curves: Curve
     for name, curve in {f"{TUNED}, T {TUNED_AT}": tuned, "trained directly, T 2": direct}.items():
         run.measure(f"{name}: accuracy", curve.accuracy[0], "%", headline=True)
         run.measure(f"{name}: spikes", curve.spikes[0])
-    draw_price(run, curves, tuned, direct, found["QCFS ANN, T 1"].accuracy[0])
+    draw_price(run, curves, tuned, direct, plain)
 
 
 def title_of_price(tuned: Curve, direct: Curve) -> str:
@@ -874,17 +929,20 @@ def title_of_price(tuned: Curve, direct: Curve) -> str:
     )
 
 
-def draw_price(run: lesson.Run, curves: Curves, tuned: Curve, direct: Curve, plain: float) -> None:
+def draw_price(run: Run, curves: Curves, tuned: Curve, direct: Curve, plain: float) -> None:
     """Draw accuracy over steps, and over spikes, of all networks."""
     title = title_of_price(tuned, direct)
     fig, (upper, lower) = figures.new(title, rows=2, size=(8, 7))
-    for name, curve in curves.items():
-        upper.plot(curve.times, curve.accuracy, "o-", ms=4, label=name)
-        lower.plot(curve.spikes, curve.accuracy, "o-", ms=4, label=name)
-    upper.plot(direct.times, direct.accuracy, "k*", ms=10, label="trained directly")
-    lower.plot(direct.spikes, direct.accuracy, "k*", ms=10, label="trained directly")
+    shown = curves | {"trained directly": direct}
+    for name, curve in shown.items():
+        is_star = curve is direct
+        look = "k*" if is_star else "o-"
+        size = 10 if is_star else 4
+        upper.plot(curve.times, curve.accuracy, look, ms=size, label=name)
+        lower.plot(curve.spikes, curve.accuracy, look, ms=size, label=name)
     label_steps(upper)
-    lower.set(xlabel="spikes for a picture", ylabel="test accuracy, %", xscale="log", xlim=100)
+    lower.set(xlabel="spikes for a picture", ylabel="test accuracy, %")
+    lower.set(xscale="log", xlim=100)
     for ax in (upper, lower):
         ax.axhline(plain, color=figures.GREY, ls=":", label="QCFS ANN")
         figures.legend_outside(ax)
@@ -921,7 +979,8 @@ def halves_in_order(batch: int) -> tuple[Tensor, Tensor]:
     """Give spikes [T, B, 20], first from one half of the inputs, then the other; and which began [B]."""
     began = torch.randint(2, (batch,))
     left = torch.arange(20) < 10
-    early = torch.where(began[:, None] == 0, left, ~left)  # [B, 20]
+    is_left = began[:, None] == 0
+    early = torch.where(is_left, left, ~left)  # [B, 20]
     chance = torch.full((ORDER_STEPS, batch, 20), 0.05)
     chance[: ORDER_STEPS // 2] += 0.4 * early
     chance[ORDER_STEPS // 2 :] += 0.4 * ~early
@@ -941,12 +1000,14 @@ class OrderNet(nn.Module):
         """Give scores [B, 2] of spikes [T, B, 20]: of their mean, or with IF neurons at each step."""
         if self.act.settings.mode == "relu":
             x = x.mean(0, keepdim=True)
-        return self.fc2(self.act(self.fc1(x)).mean(0))
+        hidden = self.act(self.fc1(x))  # [1 or T, B, 50]
+        return self.fc2(hidden.mean(0))
 
     def with_leak(self, x: Tensor) -> Tensor:
         """Give scores [B, 2] of spikes [T, B, 20]: membranes at the end, of leaky neurons (lesson 08)."""
         spk, _ = neurons.leaky(self.fc1(x), 0.9)  # [T, B, 50]
-        _, mem = neurons.leaky(self.fc2(spk), 0.9, reset="none")  # [T, B, 2]
+        cur = self.fc2(spk)
+        _, mem = neurons.leaky(cur, 0.9, reset="none")  # [T, B, 2]
         return mem[-1]
 
 
@@ -964,7 +1025,7 @@ def learn_order(leak: bool) -> OrderNet:
     return net
 
 
-def lose_time(run: lesson.Run) -> None:
+def lose_time(run: Run) -> None:
     """Train an ANN on rates, and leaky neurons with spikes, to tell which half came first."""
     torch.manual_seed(run.seed)
     ann = learn_order(leak=False)
@@ -973,7 +1034,7 @@ def lose_time(run: lesson.Run) -> None:
 
 
 @torch.no_grad()
-def judge_order(run: lesson.Run, ann: OrderNet, spiking: OrderNet) -> None:
+def judge_order(run: Run, ann: OrderNet, spiking: OrderNet) -> None:
     """Measure the ANN, the same converted, and the network trained with spikes."""
     x, began = halves_in_order(5000)
     found = {"ANN on rates": right(ann.on_rates(x), began)}
@@ -1001,7 +1062,8 @@ def judge_order(run: lesson.Run, ann: OrderNet, spiking: OrderNet) -> None:
 
 def right(scores: Tensor, labels: Tensor) -> float:
     """Give in % how many scores [N, classes] are highest at their label [N]."""
-    return 100 * (scores.argmax(1) == labels).double().mean().item()
+    same = scores.argmax(1) == labels
+    return 100 * same.double().mean().item()
 
 
 # %% [markdown]
@@ -1011,9 +1073,9 @@ def right(scores: Tensor, labels: Tensor) -> float:
 # Keras network to few bits, and can train it on; `cnn2snn` turns the result into a model of
 # the chip:
 #
-#     model = quantizeml.models.quantize(keras_model, samples=images, qparams=
-#     QuantizationParams(input_weight_bits=8, weight_bits=4, activation_bits=4)) akida_model
-#     = cnn2snn.convert(model)
+#     bits = QuantizationParams(input_weight_bits=8, weight_bits=4, activation_bits=4)
+#     model = quantizeml.models.quantize(keras_model, samples=images, qparams=bits)
+#     akida_model = cnn2snn.convert(model)
 #
 # Where are the time steps? An Akida layer computes the *result* of chapter 1, not its
 # steps: the potential minus a threshold, divided by a step, rounded up, clipped to $0 \dots
@@ -1021,8 +1083,10 @@ def right(scores: Tensor, labels: Tensor) -> float:
 # sent as one event with a number on it. So threshold balancing appears again under another
 # name: quantizeml *calibrates* each layer's range on samples. And nothing fires early.
 #
-# What quantisation does here: an activation has 16 levels, as with $T = 15$; a weight of 4
-# bits has 15 values, -7 to 7, for which spikes have no counterpart. Both round, both can
+# What quantisation does here: an activation of $b$ bits has $2^b$ levels, as a spike count
+# has in $T = 2^b - 1$ steps. So 1 bit is one step, 2 bits are three, 4 bits fifteen: each
+# bit more halves the error of rounding, and would cost twice the steps. A weight of 4 bits
+# has 15 values, -7 to 7, for which spikes have no counterpart. Both round, both can
 # clip; training on with rounding (lesson 19) mends most of it.
 #
 # What cnn2snn takes for the AKD1000 is a chain of layers: a first convolution that sees
@@ -1039,11 +1103,11 @@ def right(scores: Tensor, labels: Tensor) -> float:
 
 
 # %%
-def on_chip(config: Config, run: lesson.Run, ann: Any, train: Pictures, test: Pictures) -> None:
+def on_chip(config: Config, run: Run, ann: Any, train: Pictures, test: Pictures) -> None:
     """Quantise the same ANN to 4 bits and run it as the chip does, on the road of cnn2snn and on our own."""
     net = to_chip_layers(run, ann, test)
-    samples = train.x[:100].flip(2, 3).cpu()
-    x = test.x.flip(2, 3).cpu()  # turned, as its kernels are: see to_quant_net
+    samples = turned(train.x[:100])
+    x = turned(test.x)
     with torch.no_grad():
         scores = {"ANN, clipped": net(x)}
     if config.cnn2snn and keras_twin.available():
@@ -1063,8 +1127,13 @@ def on_chip(config: Config, run: lesson.Run, ann: Any, train: Pictures, test: Pi
     run.say(f"Rounding weights and activations to 4 bits costs {lost:.1f} points, before any training on.")
 
 
+def turned(x: Tensor) -> Tensor:
+    """Turn pictures [B, 3, 32, 32] by half a turn, as the chip's kernels are (see bridge.to_quant_net)."""
+    return x.flip(2, 3).cpu()
+
+
 @torch.no_grad()
-def to_chip_layers(run: lesson.Run, ann: Any, test: Pictures) -> Any:
+def to_chip_layers(run: Run, ann: Any, test: Pictures) -> Any:
     """Write the ANN into a network of the chip's layers, still with float weights, and compare both."""
     clipped = copy.deepcopy(ann)
     conversion.run_as(clipped, "clipped")
@@ -1072,20 +1141,23 @@ def to_chip_layers(run: lesson.Run, ann: Any, test: Pictures) -> Any:
     for layer in clipped.layers():
         layers.append((layer.conv, layer.norm, layer.neuron))
     net = bridge.to_quant_net(layers, clipped.readout, (3, 32, 32))
-    found = net(test.x[:100].flip(2, 3).cpu())
-    wanted = training.predict(clipped, test.x[:100], unit, bf16=False).cpu()
-    run.proof("network of Akida layers = ANN, clipped", largest(found - wanted), at_most=1e-3)
+    few = test.x[:100]
+    found = net(turned(few))
+    wanted = training.predict(clipped, few, unit, bf16=False)
+    apart = found - wanted.cpu()
+    run.proof("network of Akida layers = ANN, clipped", largest(apart), at_most=1e-3)
     return net
 
 
-def by_cnn2snn(config: Config, run: lesson.Run, net: Any, samples: Tensor, x: Tensor) -> dict[str, Tensor]:
+def by_cnn2snn(config: Config, run: Run, net: Any, samples: Tensor, x: Tensor) -> dict[str, Tensor]:
     """Take BrainChip's road: Keras, quantizeml, cnn2snn, Akida. Returns: scores [N, 10] by network."""
     keras_twin.start(config.threads)
     model = bridge.quantise_keras(keras_twin.build(net), samples)
     rounded = keras_twin.logits(model, x)
     on_akida = bridge.predict(bridge.convert_keras(model), x)
     same = right(rounded, on_akida.argmax(1))
-    run.measure("cnn2snn: Akida decides as 4-bit Keras", same, "%", at_least={"cpu": 95, "gpu": 95})
+    goal = {"cpu": 95, "gpu": 95}
+    run.measure("cnn2snn: Akida decides as 4-bit Keras", same, "%", at_least=goal)
     return {"4 bits, Keras": rounded, "the same by cnn2snn, Akida": on_akida}
 
 
@@ -1100,7 +1172,7 @@ def by_cnn2snn(config: Config, run: lesson.Run, net: Any, samples: Tensor, x: Te
 
 
 # %%
-def prove_three_worlds(run: lesson.Run) -> None:
+def prove_three_worlds(run: Run) -> None:
     """Compare a quantised ANN's levels, spike counts of IF neurons and Akida's activation, in integers."""
     weights = torch.randint(-7, 8, (64, 16, 1, 1))
     x = torch.randint(16, (500, 16, 1, 1))
@@ -1112,8 +1184,9 @@ def prove_three_worlds(run: lesson.Run) -> None:
         top = 2**bits - 1  # the highest level
         size = (act_step * 16).long() * 2 ** (4 - bits)  # of one level, in 1/16
         cur = 16 * (potential - threshold)
-        ann = bridge.clip_floor((cur + size - 1) / size.double(), top)
-        spikes = bridge.if_count(cur, top, threshold=top * size, start=top * (size - 1))
+        just_below = size - 1  # where the neuron starts
+        ann = bridge.clip_floor((cur + just_below) / size.double(), top)
+        spikes = bridge.if_count(cur, top, threshold=top * size, start=top * just_below)
         chip = bridge.akida_activation(potential, threshold, act_step, bits)
         wrong["IF spike count = clipped floor"] += int((spikes != ann).sum())
         wrong["Akida activation = clipped floor"] += int((chip != ann).sum())
@@ -1142,7 +1215,7 @@ def potentials_of_akida(bits: int, weights: Tensor, threshold: Tensor, act_step:
 
 # %%
 @torch.no_grad()
-def prove_networks(config: Config, run: lesson.Run, ann: Any, x: Tensor) -> None:
+def prove_networks(config: Config, run: Run, ann: Any, x: Tensor) -> None:
     """Compare networks of IF neurons that wait for all T with T levels. A block's sum converts as well."""
     joined = L10.Net(config.width, neuron=Activation, num_steps=1).to(run.device)
     for _ in range(30):
@@ -1155,7 +1228,8 @@ def prove_networks(config: Config, run: lesson.Run, ann: Any, x: Tensor) -> None
             net.num_steps = way.num_steps
             conversion.run_as(net, way.mode, levels=SHORT, wait=way.wait)
             scores.append(net(unit(x).double()))
-        run.proof(f"network that waits = ANN, {name}", largest(scores[0] - scores[1]))
+        apart = scores[0] - scores[1]
+        run.proof(f"network that waits = ANN, {name}", largest(apart))
 
 
 # %% [markdown]
@@ -1179,7 +1253,7 @@ def drop_biases(folded: Any) -> Any:
     return net
 
 
-def do_without_biases(run: lesson.Run, qcfs: Any, train: Pictures, test: Pictures) -> None:
+def do_without_biases(run: Run, qcfs: Any, train: Pictures, test: Pictures) -> None:
     """Measure the QCFS network with its biases, without, and after training on without."""
     torch.manual_seed(run.seed)
     folded = fold(qcfs)
@@ -1199,17 +1273,19 @@ def do_without_biases(run: lesson.Run, qcfs: Any, train: Pictures, test: Picture
 
 
 # %%
-def load_pictures(config: Config, run: lesson.Run) -> tuple[Pictures, Pictures]:
+def load_pictures(config: Config, run: Run) -> tuple[Pictures, Pictures]:
     """Give CIFAR-10 to train on and to test on."""
     found = []
     for split, size in (("train", config.images), ("test", config.pictures)):
         images = data.load("cifar10", split).subset(size)
         run.uses(images)
-        found.append(Pictures(images.images.to(run.device), images.labels.to(run.device)))
+        x = images.images.to(run.device)
+        y = images.labels.to(run.device)
+        found.append(Pictures(x, y))
     return found[0], found[1]
 
 
-def main(config: Config, run: lesson.Run) -> None:
+def main(config: Config, run: Run) -> None:
     train, test = load_pictures(config, run)
     x = train.x[:500]  # to balance with
     one_neuron(run)
@@ -1222,7 +1298,8 @@ def main(config: Config, run: lesson.Run) -> None:
     compare_activations(run)
     qcfs, more = train_qcfs(config, run, relu, train)
     run.measure("training, ANN", seconds + more, "CPU s")
-    nets = {QCFS: convert(qcfs, QCFS, x), TUNED: tune(run, qcfs, train)}
+    nets = {QCFS: convert(qcfs, QCFS, x)}
+    nets[TUNED] = tune(run, qcfs, train)
     sweep(run, nets, test, curves)
     catch_early_spikes(run)
     take_apart(run, {RELU: relu, QCFS: qcfs}, x, test)
