@@ -111,8 +111,10 @@ Score = dict[str, Any]  # of one network, as evaluate gives it
 # $$a_2 (a_1 x + b_1) + b_2 = (a_2 a_1)\,x + (a_2 b_1 + b_2) .$$
 #
 # So first join each step with the one before, then these pairs with the pair before, and so
-# on: after $\log_2 T$ rounds each step holds its answer. Unlike the convolution, a scan
-# also works where $a$ differs from step to step. Keep that in mind for chapter 7.
+# on: after $\log_2 T$ rounds each step holds its answer. That is more work in all (about
+# $T$ joins in each round, where the recurrence takes $T$ steps), but the joins of a round
+# can be done side by side. Unlike the convolution, a scan also works where $a$ differs from
+# step to step. Keep that in mind for chapter 7.
 
 
 # %%
@@ -121,9 +123,7 @@ def recurrence(a: Tensor, u: Tensor) -> Tensor:
     x = torch.zeros_like(a)
     x_rec = []
     for u_t in u:
-        # exercise: one step of the state
         x = a * x + u_t
-        # end
         x_rec.append(x)
     return torch.stack(x_rec)
 
@@ -133,10 +133,8 @@ def convolution(a: Tensor, u: Tensor) -> Tensor:
     kernel = a ** torch.arange(len(u))  # [T]: 1, a, a^2, ...
     x_rec = []
     for t in range(len(u)):
-        # exercise: weigh the inputs up to now, the newest first, with the kernel
         newest_first = u[: t + 1].flip(0)
         x = (kernel[: t + 1] * newest_first).sum()
-        # end
         x_rec.append(x)
     return torch.stack(x_rec)
 
@@ -248,6 +246,8 @@ def draw_three_ways(run: lesson.Run, u: Tensor) -> None:
 # $$a = e^{\Delta A}, \qquad \text{input weight } \frac{a - 1}{A} .$$
 #
 # The input weight can as well be put into $c$, which leaves the recurrence of chapter 1.
+# (Of a real signal, modes come in pairs with $+\omega$ and $-\omega$, whose real parts are
+# equal. One of each pair is enough; the code doubles it.)
 #
 # Why these frequencies? Together they are a Fourier series over the past: with 8 of them a
 # neuron can tell roughly *when* within its memory an input came. A leaky neuron has a
@@ -419,11 +419,12 @@ def draw_kernels(run: lesson.Run, ssm: SSM) -> None:
 # ## 3. Where the spikes go
 #
 # Everything so far was linear, and sent real numbers. In a spiking SSM the states are the
-# membrane, and what is *sent* is a spike: 1 where the membrane is above a threshold. And
-# the reset? After a spike a leaky neuron subtracts the threshold: step $t$ then depends on
-# whether $t - 1$ fired. The recurrence is no longer linear, so it has no kernel, and it
-# must be walked step by step again. The run measures how far a kernel's prediction is off
-# for a neuron that resets.
+# membrane, and what is *sent* is a spike: 1 where the membrane is above a threshold. (The
+# code compares with 0: chapter 4 takes each neuron's threshold off before.) And the reset?
+# After a spike a leaky neuron subtracts the threshold: each step then depends on whether
+# the one before fired. The recurrence is no longer linear, so it has no kernel, and it must
+# be walked step by step again. The run measures how far a kernel's prediction is off for a
+# neuron that resets.
 #
 # There are three ways out, and all are in use:
 #
@@ -456,10 +457,8 @@ class _Spike(torch.autograd.Function):
 def fired(mem: Tensor) -> Tensor:
     """Fire where the membrane is above 0 (deterministic); backward, atan's slope of lesson 07."""
     fixed = mem.detach()
-    # exercise: the spikes, and the slope 1 / (1 + (pi mem)^2)
     spk = (fixed > 0).to(mem.dtype)
-    slope = ssms.atan_slope(fixed)  # this formula, in fewer passes over memory
-    # end
+    slope = ssms.atan_slope(fixed)  # 1 / (1 + (pi mem)^2), in fewer passes over memory
     return _Spike.apply(mem, spk, slope)
 
 
@@ -482,9 +481,9 @@ OUTPUTS: dict[str, Any] = {"deterministic": fired, "probabilistic": drawn, "none
 # off at 0 and 1, and gives the gradient of that cut: 1 in between, 0 outside, where a
 # neuron learns nothing. Around it stand parts that this lesson lacks: a *SpikeMixer* (a
 # linear layer and a GELU that mix the spikes of a layer) and a *ClampFuse* layer (a
-# residual connection, so that many layers can be stacked; its sum is cut to 0..1 and drawn
-# again). So between their blocks travel real numbers, which are turned into spikes where
-# they enter and leave an SSM. Both samplers are drawn below.
+# residual connection, so that many layers can be stacked; its sum is cut to 0..1). So
+# between their blocks travel real numbers from 0 to 1. They are drawn as spikes where they
+# enter an SSM, and so is what leaves it. Both samplers are drawn below.
 
 
 # %%
@@ -1068,6 +1067,14 @@ def tell_costs(run: lesson.Run, ssm: Cost, others: Cost) -> None:
 
 
 # %%
+def hold(opened: Tensor, value: Tensor) -> Tensor:
+    """Run states with g = sigmoid(opened): 1 - g of the old stays, g of the value comes in; all [T, B, H]."""
+    # exercise: the gate g, and the states of all steps by a scan
+    gate = torch.sigmoid(opened)
+    return scan(1 - gate, gate * value)
+    # end
+
+
 class Gate(nn.Module):
     """A leaky layer whose beta = 1 - gate may depend on the input; one real state a neuron."""
 
@@ -1084,10 +1091,7 @@ class Gate(nn.Module):
         """Answer sequences x [T, B, inputs] after their last step: [B]."""
         x = gelu(self.first(x))
         seen = x if self.selective else torch.zeros_like(x)
-        # exercise: the gate 0..1 from what it sees, and the states by a scan
-        gate = torch.sigmoid(self.gate(seen))  # [T, B, H]
-        states = scan(1 - gate, gate * self.value(x))
-        # end
+        states = hold(self.gate(seen), self.value(x))  # [T, B, H]
         return self.out(states[-1])[:, 0]
 
 
