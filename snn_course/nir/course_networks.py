@@ -40,21 +40,21 @@ def write_conv(net: Any, picture: torch.Tensor, dt: float) -> "nir.NIRGraph":
     names = {module: name for name, module in net.named_modules()}
     following = iter(shapes)
 
-    def layer(module: Any, *sources: str) -> Names:
+    def layer(module: Any, sources: Names, around: Names = ()) -> Names:
         name, conv = names[module], fuse_conv_bn_eval(module.conv, module.norm)
         cur = out.weights(f"{name}.conv", conv, *sources)
-        return out.neurons(name, next(following), spiking(module.neuron), *cur)
+        return out.neurons(name, next(following), spiking(module.neuron), *cur, *around)
 
-    spk = layer(net.stem, "input")
+    spk = layer(net.stem, ("input",))
     for part in net.body:
         if hasattr(part, "conv"):
-            spk = layer(part, *spk)
+            spk = layer(part, spk)
             continue
-        if part.join not in ("sew", "plain"):
+        if part.join not in ("sew", "plain", "resnet"):
             raise Unwritable(f"{names[part]}: a block that joins by {part.join!r}: NIR multiplies no spikes")
-        around = spk if part.join == "sew" else ()
-        branch = layer(part.second, *layer(part.first, *spk))
-        spk = (*around, *branch)  # both go on, and add up there
+        around = spk if part.join == "resnet" else ()  # added to the currents
+        branch = layer(part.second, layer(part.first, spk), around)
+        spk = (*spk, *branch) if part.join == "sew" else branch  # both go on, and add up there
     size = np.array(shapes[-1][1:])
     at = out.add("mean", nir.AvgPool2d(size, size, 0 * size), *spk)
     at = out.add("flatten", nir.Flatten(None, 0), *at)

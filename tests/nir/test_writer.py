@@ -201,7 +201,7 @@ def test_a_name_twice_is_refused():
 # ---------------------------------------------------------------------- the networks of lessons 10 and 13
 
 
-@pytest.mark.parametrize("block", ["sew", "plain"])
+@pytest.mark.parametrize("block", ["sew", "plain", "resnet"])
 @pytest.mark.parametrize("options", [{"beta": 0.9}, {"beta": 1.0, "threshold": 0.7, "reset": "zero"}])
 def test_convolutional_network(block, options, tmp_path):
     torch.manual_seed(0)
