@@ -74,3 +74,12 @@ def test_two_terminals_at_once_write_it_once(script):
     said = sorted(process.communicate()[0].decode().strip() for process in both)
     assert said == ["False", "True"]
     assert [path.name for path in workspace_dir().iterdir()] == ["01_lif_neuron.py"]
+
+
+def test_results_of_ones_own_version_stay_beside_those_of_the_lesson(script):
+    from snn_course.runs import provenance, settings
+
+    config = settings.Config()
+    own = workspace.path_for(script("01")).resolve()
+    assert provenance.name_of(config, own) == "01_lif_neuron_own"
+    assert provenance.name_of(config, script("01").path) == "01_lif_neuron"
