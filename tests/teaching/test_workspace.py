@@ -81,5 +81,5 @@ def test_results_of_ones_own_version_stay_beside_those_of_the_lesson(script):
 
     config = settings.Config()
     own = workspace.path_for(script("01")).resolve()
-    assert provenance.name_of(config, own) == "01_lif_neuron_mine"
+    assert provenance.name_of(config, own) == "01_lif_neuron_own"
     assert provenance.name_of(config, script("01").path) == "01_lif_neuron"
