@@ -8,7 +8,7 @@ from snn_course.runs import metrics_file, report, scripts
 from snn_course import ROOT, UsageError, safe_write
 from snn_course.runs.scripts import Script
 from snn_course.teaching import hunts_planted, progress, questions, regions
-from snn_course.teaching.book import cells, findings, listing, live, printed_quiz
+from snn_course.teaching.book import cells, findings, listing, live, pitfalls, printed_quiz
 from snn_course.teaching.book.findings import Finding, Made
 from snn_course.teaching.book.prose import Writer
 
@@ -108,6 +108,11 @@ def write(results: Path) -> Path:
             page=page, machine=machine, **neighbours, **_content(page)
         )
         safe_write.write(results / FOLDER / page.file, text)
+    warnings = engine.get_template("pitfalls.html.j2").render(
+        rows=pitfalls.rows({page.stem: page.shown for page in pages}),
+        titles={page.stem: f"{page.label}: {page.title}" for page in pages},
+    )
+    safe_write.write(results / FOLDER / pitfalls.NAME, warnings)
     front = engine.get_template("front.html.j2").render(
         pages=pages, parts_of_course=_parts(pages), machine=machine, **_progress(pages, machine)
     )
