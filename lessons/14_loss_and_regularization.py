@@ -21,6 +21,7 @@ Expect:   quick scale, one seed: 3.7 times fewer spikes, and 3.6 times fewer Syn
 
 # %%
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,17 +84,32 @@ SCALES: lesson.Scales = {
 # step, whether there are spikes or not (lesson 17 adds that up).
 #
 # Our network has 784 pixels, two layers of 500 hidden neurons, and 10 classes. A spike of
-# the first layer costs 500 SynOps, one of the second 10.
+# the first layer costs 500 SynOps, one of the second 10. So an image that makes 900 spikes
+# in the first layer and 600 in the second costs
+#
+# $$900 \times 500 + 600 \times 10 = 456\,000 \text{ SynOps} .$$
+#
+# The first layer makes nearly all of them. Two networks with as many spikes may differ
+# widely in SynOps: it matters *where* a spike is saved.
+#
+# The pixels are no part of this sum. They are numbers, not spikes: what they do at the
+# first layer are multiplications, once for each image, however sparse the network is.
+# (Lesson 17 counts those, too.) The output neurons only add up; they never fire.
 
 
 # %%
-HIDDEN, BETA = 500, 0.9
+HIDDEN = 500  # neurons in each of the two hidden layers
+BETA = 0.9
 
 
 class Net(nn.Module):
     """784 pixels, two layers of hidden neurons, 10 classes; a still image is shown for ``num_steps``."""
 
-    def __init__(self, num_steps: int, surrogate: neurons.Surrogate = neurons.ATAN) -> None:
+    def __init__(
+        self,
+        num_steps: int,
+        surrogate: neurons.Surrogate = neurons.ATAN,
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(784, HIDDEN)
         self.fc2 = nn.Linear(HIDDEN, HIDDEN)
@@ -104,11 +120,27 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the spikes [T, B, H] of both hidden layers, and the output's membrane [T, B, 10]."""
         # neurons.leaky is snn.Leaky over all steps at once (lesson 09 proves it equal)
+        slope = self.surrogate
+        steps = self.num_steps
         cur = self.fc1(x)  # [B, H]: a still image is multiplied once, and shown ``num_steps`` times
-        spk1, _ = neurons.leaky(cur, BETA, num_steps=self.num_steps, surrogate=self.surrogate)
-        spk2, _ = neurons.leaky(self.fc2(spk1), BETA, surrogate=self.surrogate)
-        _, mem = neurons.leaky(self.fc3(spk2), BETA, reset="none")
+        spk1, _ = neurons.leaky(cur, BETA, num_steps=steps, surrogate=slope)
+        cur = self.fc2(spk1)  # [T, B, H]
+        spk2, _ = neurons.leaky(cur, BETA, surrogate=slope)
+        cur = self.fc3(spk2)  # [T, B, 10]
+        _, mem = neurons.leaky(cur, BETA, reset="none")  # the output adds up; it never fires
         return spk1, spk2, mem
+
+
+# %% [markdown]
+# ### Measure them
+#
+# `measure` shows a network all images of a set and counts. The helper's `Counter` listens
+# at each layer: where a spike comes in, it counts the weights that the spike meets. That is
+# an automatic count, and it should give what the formula gives by hand. `prove_synops`
+# compares the two.
+#
+# Beside accuracy, spikes and SynOps it notes each hidden neuron's *rate*: its spikes per
+# step, 0 to 1. A neuron whose rate is exactly 0 over all these images is called *dead*.
 
 
 # %%
@@ -116,38 +148,71 @@ Point = dict[str, Any]  # a trained network's name, strength, and what was measu
 NOISES = (0.3, 0.6)  # standard deviations, of pixels 0 to 1
 
 
+def parts(shown: data.Images) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give 1000 images at a time, [B, 784] from 0 to 1, and their labels [B]."""
+    images_of_parts = shown.images.split(1000)
+    labels_of_parts = shown.labels.split(1000)
+    for x, y in zip(images_of_parts, labels_of_parts, strict=True):
+        yield x.flatten(1) / 255, y
+
+
+def count_right(mem: Tensor, y: Tensor) -> int:
+    """Count the right answers: the class with the highest mean membrane, from [T, B, 10] and labels [B]."""
+    answers = mem.mean(0).argmax(1)
+    return int((answers.cpu() == y).sum())
+
+
 @torch.no_grad()
 def measure(net: Net, shown: data.Images) -> Point:
-    """Measure accuracy in %, spikes and SynOps for an image, and the rate of each hidden neuron."""
+    """Measure a network on images.
+
+    Returns:
+        Accuracy in %, mean spikes and SynOps of an image, the spikes of each layer, how many hidden neurons
+        never fire, and the rate of each hidden neuron in spikes per step.
+    """
     device = net.fc1.weight.device
     right = 0
     fired = torch.zeros(2 * HIDDEN, dtype=torch.float64, device=device)
     counter = operations.Counter(net)
     with counter:
-        for x, y in zip(shown.images.split(1000), shown.labels.split(1000), strict=True):
-            spk1, spk2, mem = net(x.flatten(1).to(device) / 255)
-            right += int((mem.mean(0).argmax(1).cpu() == y).sum())
-            fired += torch.cat([spk1, spk2], 2).sum((0, 1))  # [2 H]
-    per_image = fired.cpu() / len(shown)
+        for x, y in parts(shown):
+            spk1, spk2, mem = net(x.to(device))
+            right += count_right(mem, y)
+            both = torch.cat([spk1, spk2], 2)  # [T, B, 2 H]
+            fired += both.sum((0, 1))
+    per_image = fired.cpu() / len(shown)  # [2 H]
+    counted = operations.Operations.sum(counter.per_sample(len(shown)))
+    first, second = per_image.split(HIDDEN)
     return {
         "accuracy": 100 * right / len(shown),
         "spikes": float(per_image.sum()),
-        "synops": operations.Operations.sum(counter.per_sample(len(shown))).acs,
-        "by layer": [float(part.sum()) for part in per_image.split(HIDDEN)],
+        "synops": counted.acs,  # acs: operations that are additions
+        "by layer": [float(first.sum()), float(second.sum())],
         "dead": int((per_image == 0).sum()),
-        "rates": (per_image / net.num_steps).tolist(),  # spikes per step
+        "rates": (per_image / net.num_steps).tolist(),
     }
 
 
+def synops_of(spk1: Tensor, spk2: Tensor) -> float:
+    """Give the SynOps of an image, as a mean over B, from the spikes [T, B, H] of both hidden layers."""
+    # exercise: the spikes of each layer, times the connections of one of its neurons
+    first = HIDDEN * int(spk1.sum())
+    second = 10 * int(spk2.sum())
+    batch = spk1.shape[1]
+    return (first + second) / batch
+    # end
+
+
+@torch.no_grad()
 def prove_synops(config: Config, run: lesson.Run) -> None:
     """Compare the helper's counter with the formula: 500 connections from layer one, 10 from layer two."""
     net = Net(config.num_steps)
-    found = measure(net, images(config)["test"].subset(500))
-    first, second = found["by layer"]
-    # exercise: the SynOps of an image, from the spikes of the two layers
-    by_hand = HIDDEN * first + 10 * second
-    # end
-    run.proof("SynOps = spikes x connections, relative", abs(found["synops"] / by_hand - 1), at_most=1e-9)
+    few = images(config)["test"].subset(500)
+    found = measure(net, few)
+    spk1, spk2, _ = net(few.images.flatten(1) / 255)
+    by_hand = synops_of(spk1, spk2)
+    error = abs(found["synops"] / by_hand - 1)
+    run.proof("SynOps = spikes x connections, relative", error, at_most=1e-9)
 
 
 # %% [markdown]
@@ -161,11 +226,19 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 #
 # $$\text{budget: } 100 \cdot \text{mean}\left( (r_i - high)_+^2 + (low - r_i)_+^2 \right)$$
 #
-# where $(x)_+$ is $x$ if positive, else 0. Look at their slopes. L1 pulls at each spike
+# where $(x)_+$ is $x$ if positive, else 0, and $s$ is the strength. (For the budget the knob
+# is $high$ itself.) The loss of a batch is cross-entropy plus one of these.
+#
+# Look at their slopes. L1 pulls at each spike
 # with the same force, whoever fires it: a neuron that fires rarely can be pulled to 0. L2
 # pulls in proportion to the rate: hard at the busy, hardly at the quiet. A *budget* leaves
 # each neuron alone between a lowest and a highest rate; above it pulls down, below it pulls
 # up.
+#
+# An example: one neuron at rate 0.2, another at 0.02, and strength 1. L1 pulls at both with
+# 1. L2 pulls at the first with $2 \times 0.2 = 0.4$, at the second with 0.04: ten times
+# less. A budget with $high$ = 0.1 pulls at the first with $100 \times 2 \times 0.1 = 20$,
+# and lets the second be. (All of them divided by the number of neurons, as means are.)
 #
 # The gradient goes through the spikes, so by the surrogate gradient of lesson 07: the price
 # reaches a weight while the membrane is *near the threshold*. That cuts both ways. A neuron
@@ -174,15 +247,29 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 # image is called *dead*. How dead it is depends on the tails of the surrogate: chapter 6
 # tries to wake some. The lower end of a budget works before that: it holds neurons back
 # while they still hear well.
+#
+# `prove_penalties` compares the gradients with these slopes. Then a figure draws the pull
+# against the rate: a level line, a slanted line, and one that is 0 in between and turns
+# below 0 at the very left, where the budget asks for *more* spikes.
 
 
 # %%
 PLAIN = "plain"
-LOW, PULL = 0.002, 100.0  # of the budget: lowest rate, strength
+LOW = 0.002  # lowest rate of the budget
+PULL = 100.0  # its strength
 
 
 def penalty(kind: str, strength: float, rate: Tensor) -> Tensor:
-    """Give the regulariser of the rates [N] of all hidden neurons, in spikes per step."""
+    """Give the regulariser of a batch.
+
+    Args:
+        kind: "L1", "L2" or "budget".
+        strength: the factor s of L1 and L2; of a budget the highest rate that is free.
+        rate: of each hidden neuron [N], in spikes per step.
+
+    Returns:
+        One number, to be added to the loss.
+    """
     # exercise: L1, L2, and the budget, whose ``strength`` is its highest free rate
     if kind == "L1":
         return strength * rate.mean()
@@ -196,19 +283,33 @@ def penalty(kind: str, strength: float, rate: Tensor) -> Tensor:
 
 def prove_penalties(run: lesson.Run) -> None:
     """Compare the gradient of each regulariser with its slope, and L1 with snnTorch's."""
-    rate = torch.tensor([0.0, LOW / 2, 0.01, 0.05, 0.3], dtype=torch.float64, requires_grad=True)
-    outside = (rate - 0.05).clamp(min=0) - (LOW - rate).clamp(min=0)
-    wanted = {"L1": 0 * rate + 3.0, "L2": 3.0 * 2 * rate, "budget": PULL * 2 * outside}
+    rate = torch.tensor([0.0, LOW / 2, 0.01, 0.05, 0.3]).double().requires_grad_()
+    high = 0.05
+    above = (rate - high).clamp(min=0)
+    below = (LOW - rate).clamp(min=0)
+    wanted = {
+        "L1": torch.full_like(rate, 3.0),
+        "L2": 3.0 * 2 * rate,
+        "budget": PULL * 2 * (above - below),
+    }
     for kind, slope in wanted.items():
-        strength = 0.05 if kind == "budget" else 3.0
-        (grad,) = torch.autograd.grad(penalty(kind, strength, rate), rate)
-        error = (grad - slope / len(rate)).abs().max()
-        run.proof(f"{kind}: gradient = derivative", error.item())
+        strength = high if kind == "budget" else 3.0
+        error = slope_of(kind, strength, rate) - slope
+        worst = error.abs().max() / len(rate)
+        run.proof(f"{kind}: gradient = derivative", worst.item())
     spk = torch.zeros(4, 8, 5)  # [T, B, N]
     spk[::2, ::3] = 1
     theirs = reg.l1_rate_sparsity(3.0 / spk.numel())  # it takes the sum where we take the mean
-    error = theirs(spk) - penalty("L1", 3.0, spk.mean((0, 1)))
+    own = penalty("L1", 3.0, spk.mean((0, 1)))
+    error = theirs(spk) - own
     run.proof("L1 = snnTorch's l1_rate_sparsity", error.abs().item())
+
+
+def slope_of(kind: str, strength: float, rate: Tensor) -> Tensor:
+    """Give the pull of a regulariser on each of N neurons, for rates [N]: N times its gradient."""
+    price = penalty(kind, strength, rate)
+    (grad,) = torch.autograd.grad(price, rate)
+    return len(rate) * grad
 
 
 def title_of_penalties(quiet: dict[str, float], busy: dict[str, float]) -> str:
@@ -221,11 +322,11 @@ def draw_penalties(run: lesson.Run) -> None:
     """Draw the pull of each regulariser on a neuron, against its rate."""
     fig, (ax,) = figures.new("", size=(7.5, 3.4))
     rate = torch.linspace(0, 0.2, 401, requires_grad=True)
+    strengths = {"L1": 5.0, "L2": 50.0, "budget": 0.05}
     quiet = {}
     busy = {}
-    for kind, strength in (("L1", 5.0), ("L2", 50.0), ("budget", 0.05)):
-        (grad,) = torch.autograd.grad(penalty(kind, strength, rate), rate)
-        pull = len(rate) * grad
+    for kind, strength in strengths.items():
+        pull = slope_of(kind, strength, rate)
         quiet[kind] = pull[40].item()  # at rate 0.02
         busy[kind] = pull[-1].item()
         ax.plot(rate.detach(), pull, label=f"{kind}, {strength:g}")
@@ -243,38 +344,94 @@ def draw_penalties(run: lesson.Run) -> None:
 # goes on from there, with its own regulariser and strength. One point goes on without any:
 # it is what the others are compared with, so that all have seen as many images. Training
 # from a trained network is the usual case in practice: first it works, then it gets cheap.
+#
+# Three kinds of images are kept apart. Weights are trained on the first. *Held-out* images
+# choose among the points. Test images tell what the chosen one is worth. (Whoever chooses
+# on test images picks the luckiest network, and reports its luck.)
+#
+# In `train` two things change with time. The learning rate goes up for the first third, and
+# down to 0 at the end. The price is multiplied with a *ramp*: it begins at 0 and is all
+# there after half of the training. A full price on the first batch would push neurons far
+# below their threshold, before the loss of the answers could tell which of them are needed.
 
 
 # %%
-BATCH, RATE = 128, 2e-3
+BATCH = 128
+LEARNING_RATE = 2e-3  # at its highest
 
 
 def images(config: Config) -> dict[str, data.Images]:
     """Give the images to train on, to choose with, and to test on."""
     both = data.load("mnist", "train")
     test = data.load("mnist", "test")
-    shuffled = torch.randperm(len(both), generator=torch.Generator().manual_seed(0))
-    held = 1000 if config.scale == "quick" else 5000
-    some = shuffled[held : held + config.images]
+    held = 5000
+    if config.scale == "quick":
+        held = 1000
+        test = test.subset(1000)
+    same_for_all = torch.Generator().manual_seed(0)
+    shuffled = torch.randperm(len(both), generator=same_for_all)
+    chosen_by = shuffled[:held]
+    trained_on = shuffled[held : held + config.images]
     return {
-        "train": take(both, some),
-        "held out": take(both, shuffled[:held]),
-        "test": test.subset(1000) if config.scale == "quick" else test,
+        "train": take(both, trained_on),
+        "held out": take(both, chosen_by),
+        "test": test,
     }
 
 
 def take(shown: data.Images, rows: Tensor) -> data.Images:
     """Give some images of a set, by their numbers."""
-    return replace(shown, images=shown.images[rows], labels=shown.labels[rows])
+    some = shown.images[rows]
+    labels = shown.labels[rows]
+    return replace(shown, images=some, labels=labels)
 
 
 def rates(spk1: Tensor, spk2: Tensor) -> Tensor:
     """Give the rate of each hidden neuron [2 H] in spikes [T, B, H] of the two layers."""
-    return torch.cat([spk1.mean((0, 1)), spk2.mean((0, 1))])
+    first = spk1.mean((0, 1))  # [H]: over time and batch
+    second = spk2.mean((0, 1))
+    return torch.cat([first, second])
 
 
-def train(net: nn.Module, shown: data.Images, epochs: int, kind: str = PLAIN, strength: float = 0.0) -> None:
-    """Train a network with cross entropy on the mean membrane, and a price on spikes."""
+def learn(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pixels: Tensor,
+    y: Tensor,
+    kind: str,
+    strength: float,
+    ramp: float,
+) -> None:
+    """Take one step of training: cross entropy on the mean membrane, and a price on spikes.
+
+    Args:
+        net: the network; it gives both layers' spikes [T, B, H], and the output's membrane [T, B, 10].
+        optimizer: of its weights.
+        pixels: a batch of images [B, 784], as bytes.
+        y: their labels [B].
+        kind: the regulariser; with ``PLAIN`` spikes have no price.
+        strength: of the regulariser.
+        ramp: share of the price that is asked for already, 0 to 1.
+    """
+    # exercise: forward, the loss of the answers, the price on the rates, and the step
+    spk1, spk2, mem = net(pixels / 255)
+    loss = cross_entropy(mem.mean(0), y)
+    if kind != PLAIN:
+        loss = loss + ramp * penalty(kind, strength, rates(spk1, spk2))
+    optimizer.zero_grad()
+    lesson.finite(loss, net).backward()
+    optimizer.step()
+    # end
+
+
+def train(
+    net: nn.Module,
+    shown: data.Images,
+    epochs: int,
+    kind: str = PLAIN,
+    strength: float = 0.0,
+) -> None:
+    """Train a network with ``learn``; the learning rate rises and falls, the price rises."""
     device = next(net.parameters()).device
     optimizer = torch.optim.Adam(net.parameters(), fused=True)
     x = shown.images.flatten(1).to(device)
@@ -284,18 +441,10 @@ def train(net: nn.Module, shown: data.Images, epochs: int, kind: str = PLAIN, st
         batches += torch.randperm(len(y)).split(BATCH)
     for number, rows in enumerate(batches):
         done = number / len(batches)
-        height = np.interp(done, (0, 0.3, 1), (0, 1, 0))  # up, and down to 0
-        optimizer.param_groups[0]["lr"] = RATE * float(height)
-        # exercise: the loss of the answers, and unless the point is plain the price on the rates
-        spk1, spk2, mem = net(x[rows] / 255)
-        loss = cross_entropy(mem.mean(0), y[rows])
-        if kind != PLAIN:
-            ramp = min(1.0, 2 * done)  # the price rises over the first half, so that neurons can adapt
-            loss = loss + ramp * penalty(kind, strength, rates(spk1, spk2))
-        # end
-        optimizer.zero_grad()
-        lesson.finite(loss, net).backward()
-        optimizer.step()
+        height = float(np.interp(done, (0, 0.3, 1), (0, 1, 0)))  # up, and down to 0
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * height
+        ramp = min(1.0, 2 * done)  # the price rises over the first half, so that neurons can adapt
+        learn(net, optimizer, x[rows], y[rows], kind, strength, ramp)
 
 
 def train_base(config: Config, device: str) -> dict[str, Tensor]:
@@ -303,40 +452,68 @@ def train_base(config: Config, device: str) -> dict[str, Tensor]:
     torch.manual_seed(config.seed)
     net = Net(config.num_steps).to(device)
     train(net, images(config)["train"], config.epochs)
-    return {name: weight.cpu() for name, weight in net.state_dict().items()}
+    weights = net.state_dict()
+    return {name: weight.cpu() for name, weight in weights.items()}
 
 
 def train_point(
-    config: Config, kind: str, strength: float, base: dict[str, Tensor], device: str = "cpu"
+    config: Config,
+    kind: str,
+    strength: float,
+    base: dict[str, Tensor],
+    device: str = "cpu",
 ) -> Point:
     """Train the base on with one regulariser, in whatever process, and measure it."""
     torch.manual_seed(config.seed)  # each point sees the same batches
     sets = images(config)
+    test = sets["test"]
     net = Net(config.num_steps).to(device)
     net.load_state_dict(base)
     train(net, sets["train"], config.more_epochs, kind, strength)
-    chosen_by = measure(net, sets["held out"])["accuracy"]
-    found = measure(net, sets["test"])
-    raster = net(sets["test"].images[:1].flatten(1).to(device) / 255)[0][:, 0]  # [T, H]
-    extra = {"raster": raster.nonzero().tolist(), "noisy": under_noise(net, sets["test"])}
-    return {"kind": kind, "strength": strength, "chosen by": chosen_by, **found, **extra}
+    held_out = measure(net, sets["held out"])
+    one_image = test.images[:1].flatten(1).to(device) / 255
+    spk1, _, _ = net(one_image)
+    return {
+        "kind": kind,
+        "strength": strength,
+        "chosen by": held_out["accuracy"],
+        **measure(net, test),
+        "raster": spk1[:, 0].nonzero().tolist(),  # step and neuron of each spike
+        "noisy": under_noise(net, test),
+    }
 
 
 @torch.no_grad()
-def under_noise(net: nn.Module, shown: data.Images, strengths: tuple[float, ...] = NOISES) -> list[float]:
+def under_noise(
+    net: nn.Module,
+    shown: data.Images,
+    strengths: tuple[float, ...] = NOISES,
+) -> list[float]:
     """Give the accuracy in % for each strength of noise on the pixels; each network sees the same noise."""
     device = next(net.parameters()).device
     pixels = shown.images.flatten(1) / 255
-    noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+    same_for_all = torch.Generator().manual_seed(0)
+    noise = torch.randn(pixels.shape, generator=same_for_all)
+    labels = shown.labels.split(1000)
     found = []
     for strength in strengths:
-        x = (pixels + strength * noise).clamp(0, 1)
+        noisy = (pixels + strength * noise).clamp(0, 1)
         right = 0
-        for part, y in zip(x.split(1000), shown.labels.split(1000), strict=True):
-            *_, out = net(part.to(device))
-            right += int((out.mean(0).argmax(1).cpu() == y).sum())
+        for x, y in zip(noisy.split(1000), labels, strict=True):
+            _, _, mem = net(x.to(device))
+            right += count_right(mem, y)
         found.append(100 * right / len(shown))
     return found
+
+
+# %% [markdown]
+# ### The sweep
+#
+# No formula says which strength is right, so we try several of each kind, from one that
+# hardly counts to one that hurts. For L1 and L2 each is some three to ten times the one
+# before. For the budget the highest free rate goes down. Each point is a training of its
+# own and needs none of the others, so they run side by side, in processes or on machines.
+# One point is computed twice, elsewhere and here: the proof that it makes no difference.
 
 
 # %%
@@ -356,23 +533,35 @@ BRIEF = "brief"
 def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str, Point]:
     """Train all points side by side, resumable; tabulate what was measured on the test images."""
     device = run.device.type
-    points: dict[str, tuple[Any, ...]] = {PLAIN: (config, PLAIN, 0.0, base, device)}
-    for kind, strengths in (QUICK if run.scale == "quick" else STRENGTHS).items():
+    wanted = QUICK if run.scale == "quick" else STRENGTHS
+    points: dict[str, tuple[Any, ...]] = {}
+    points[PLAIN] = (config, PLAIN, 0.0, base, device)
+    for kind, strengths in wanted.items():
         for strength in strengths:
-            points[f"{kind} {strength:g}"] = (config, kind, strength, base, device)
+            name = f"{kind} {strength:g}"
+            points[name] = (config, kind, strength, base, device)
     brief = replace(config, images=1000, more_epochs=1)
     points[BRIEF] = (brief, "L1", 1.0, base, device)
     found = parallel.run_points(run, "train_point", points, config.workers, config.cluster)
-    here = train_point(*points[BRIEF])  # computed in this process, and in another
     there = found.pop(BRIEF)
-    run.proof("a point elsewhere = the same point here", abs(here["spikes"] - there["spikes"]), at_most=0)
+    here = train_point(*points[BRIEF])  # computed in this process, and in another
+    apart = abs(here["spikes"] - there["spikes"])
+    run.proof("a point elsewhere = the same point here", apart, at_most=0)
+    tabulate(run, found)
+    return found
+
+
+def tabulate(run: lesson.Run, found: dict[str, Point]) -> None:
+    """Tabulate what each point needs and what it knows."""
     rows = []
     for name, point in found.items():
-        numbers = [point["accuracy"], point["spikes"], point["synops"] / 1000, float(point["dead"])]
-        rows.append([name, *numbers])
+        accuracy = point["accuracy"]
+        spikes = point["spikes"]
+        thousands = point["synops"] / 1000
+        dead = float(point["dead"])
+        rows.append([name, accuracy, spikes, thousands, dead])
     columns = ["point", "accuracy, %", "spikes", "1000 SynOps", "dead neurons"]
     run.table(f"Test images; hidden neurons: {2 * HIDDEN}", columns, rows)
-    return found
 
 
 # %% [markdown]
@@ -383,27 +572,44 @@ def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str,
 # takes the two points of L1 and L2 whose spikes are most alike. Three numbers go with it:
 # the highest rate of a neuron, the share of all spikes that the busiest tenth of the
 # neurons sends, and the neurons that never fire.
+#
+# What does theory let you expect? L1 asks the same of each spike, so it leaves the busy
+# neurons busy if they are useful, and takes the rare spikes first. L2 asks most of the
+# busy, so it cuts the tallest rates down, and spreads the work. Look at the left end of the
+# curves in the figure (the busiest neurons) and at their right end (the rarest).
 
 
 # %%
 def most_alike(found: dict[str, Point]) -> tuple[Point, Point]:
     """Give the L1 and the L2 point whose spikes differ by the smallest factor."""
-    factors: dict[float, tuple[Point, Point]] = {}
+    pairs: dict[float, tuple[Point, Point]] = {}
     for one in of_kind(found, "L1"):
         for other in of_kind(found, "L2"):
-            factors[abs(np.log(one["spikes"] / other["spikes"]))] = (one, other)
-    return factors[min(factors)]
+            factor = one["spikes"] / other["spikes"]
+            pairs[abs(np.log(factor))] = (one, other)
+    return pairs[min(pairs)]
 
 
 def of_kind(found: dict[str, Point], kind: str) -> list[Point]:
     """Give the points of a kind that send spikes."""
-    return [point for point in found.values() if point["kind"] == kind and point["spikes"] > 0]
+    return [point for point in firing(found) if point["kind"] == kind]
+
+
+def firing(found: dict[str, Point]) -> list[Point]:
+    """Give the points that send spikes at all."""
+    return [point for point in found.values() if point["spikes"] > 0]
+
+
+def busiest(point: Point) -> float:
+    """Give the rate of the neuron that fires most."""
+    return max(point["rates"])
 
 
 def share_of_busiest(point: Point) -> float:
     """Give the share of all spikes, in %, that the busiest tenth of the neurons sends."""
     ordered = sorted(point["rates"], reverse=True)
-    return 100 * sum(ordered[: len(ordered) // 10]) / sum(ordered)
+    tenth = len(ordered) // 10
+    return 100 * sum(ordered[:tenth]) / sum(ordered)
 
 
 def patterns(run: lesson.Run, found: dict[str, Point]) -> None:
@@ -411,40 +617,52 @@ def patterns(run: lesson.Run, found: dict[str, Point]) -> None:
     one, other = most_alike(found)
     shown = {PLAIN: found[PLAIN]}
     for point in (one, other):
-        shown[f"{point['kind']} {point['strength']:g}"] = point
+        name = f"{point['kind']} {point['strength']:g}"
+        shown[name] = point
     rows = []
     for name, point in shown.items():
-        numbers = [max(point["rates"]), share_of_busiest(point), float(point["dead"])]
-        rows.append([name, point["spikes"], *numbers])
-    run.table("Patterns", ["point", "spikes", "highest rate", "busiest tenth, %", "dead"], rows)
-    run.measure("highest rate, L1 / L2", max(one["rates"]) / max(other["rates"]))
-    run.measure("share of the busiest tenth, L1 - L2", share_of_busiest(one) - share_of_busiest(other), "%")
+        share = share_of_busiest(point)
+        dead = float(point["dead"])
+        rows.append([name, point["spikes"], busiest(point), share, dead])
+    columns = ["point", "spikes", "highest rate", "busiest tenth, %", "dead"]
+    run.table("Patterns", columns, rows)
+    run.measure("highest rate, L1 / L2", busiest(one) / busiest(other))
+    more = share_of_busiest(one) - share_of_busiest(other)
+    run.measure("share of the busiest tenth, L1 - L2", more, "%")
     draw_patterns(run, shown)
     run.say(
-        f"With {one['spikes']:.0f} spikes an image, L1's busiest neuron fires in {max(one['rates']):.2f} of "
+        f"With {one['spikes']:.0f} spikes an image, L1's busiest neuron fires in {busiest(one):.2f} of "
         f"the steps and {one['dead']} neurons are dead; with {other['spikes']:.0f}, L2's fires in "
-        f"{max(other['rates']):.2f}, and {other['dead']} are dead."
+        f"{busiest(other):.2f}, and {other['dead']} are dead."
     )
 
 
 def title_of_patterns(shown: dict[str, Point]) -> str:
     """Say the spikes of each network, and the highest rate of a neuron."""
-    told = [f"{name} {p['spikes']:.0f} spikes, {max(p['rates']):.2f}" for name, p in shown.items()]
+    told = []
+    for name, point in shown.items():
+        told.append(f"{name} {point['spikes']:.0f} spikes, {busiest(point):.2f}")
     return "Spikes an image, and the rate of the busiest neuron: " + "; ".join(told)
 
 
 def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
     """Draw the sorted rates, and the first layer's spikes for one image."""
-    fig, axes = figures.new(title_of_patterns(shown), columns=1 + len(shown), size=(13, 3.8))
-    for ax, (name, point) in zip(axes[1:], shown.items(), strict=True):
-        axes[0].semilogy(sorted(point["rates"], reverse=True), label=name)
+    title = title_of_patterns(shown)
+    fig, axes = figures.new(title, columns=1 + len(shown), size=(13, 3.8))
+    curves, *rasters = axes
+    for ax, (name, point) in zip(rasters, shown.items(), strict=True):
+        ordered = sorted(point["rates"], reverse=True)
+        curves.semilogy(ordered, label=name)
         steps = [step for step, _ in point["raster"]]
         places = [neuron for _, neuron in point["raster"]]
         ax.plot(steps, places, "|", ms=3)
-        ax.set(title=f"{name}: {len(steps)} spikes", xlabel="step", ylim=(-5, HIDDEN + 5))
-    axes[0].set(xlabel="neurons, by rate", ylabel="rate, spikes per step", title="all hidden neurons")
-    axes[0].legend()
-    axes[1].set_ylabel("neuron of layer 1, one image")
+        ax.set(title=f"{name}: {len(steps)} spikes", xlabel="step")
+        ax.set_ylim(-5, HIDDEN + 5)
+    curves.set_xlabel("neurons, by rate")
+    curves.set_ylabel("rate, spikes per step")
+    curves.set_title("all hidden neurons")
+    curves.legend()
+    rasters[0].set_ylabel("neuron of layer 1, one image")
     run.figure(fig, "patterns")
 
 
@@ -456,6 +674,10 @@ def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
 # before. The rule (Kneedle, Satopaa et al. 2011): scale both axes to 0..1, draw the line
 # between the ends of the front, take the point farthest above it.
 #
+# An example with three points, of 10, 100 and 1000 spikes, and 80, 95 and 98 % right. The
+# axis of spikes is logarithmic, so the one in the middle stands at 0.5. Its accuracy is
+# 15 of the 18 points up: 0.83. It is 0.33 above the line: the knee.
+#
 # The ends decide where the line runs. So a network that is half dead must not be one: it
 # drags the line, and the knee, down to where nobody wants to be. The knee is looked for
 # among *living* networks: at least half of their hidden neurons fire for some test image.
@@ -463,18 +685,28 @@ def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
 # For a device at the edge the question is often simpler: I can spare one point of accuracy;
 # what is the cheapest network then? It is chosen on held-out images, and reported on test
 # images, so that the choice cannot flatter itself.
+#
+# Knee and sweet spot answer two questions, and may be two networks. The knee looks at the
+# shape of the front alone. The sweet spot begins with what you can spare.
 
 
 # %%
 def front(points: list[Point]) -> list[Point]:
-    """Give the Pareto front, fewest spikes first: points that no other beats in spikes and accuracy."""
-    kept: list[Point] = []
+    """Give the Pareto front: the points that no other beats in both spikes and accuracy.
+
+    Args:
+        points: in any order. Their accuracy is that on held-out images, ``chosen by``.
+
+    Returns:
+        The front, fewest spikes first; its accuracies rise from point to point.
+    """
     # exercise: from the fewest spikes upwards, keep each point that is more accurate than all before
+    kept: list[Point] = []
     for point in sorted(points, key=order):
         if not kept or point["chosen by"] > kept[-1]["chosen by"]:
             kept.append(point)
-    # end
     return kept
+    # end
 
 
 def order(point: Point) -> tuple[float, float]:
@@ -491,35 +723,49 @@ def knee(points: list[Point]) -> Point:
     """Give the point of a front farthest above the line between its ends (log spikes, both axes 0..1)."""
     if len(points) < 3:
         return points[-1]
-    x = np.log([point["spikes"] for point in points])
-    y = np.array([point["chosen by"] for point in points])
-    x = (x - x[0]) / (x[-1] - x[0])  # the ends are (0, 0) and (1, 1)
-    y = (y - y[0]) / (y[-1] - y[0])
-    return points[int(np.argmax(y - x))]
+    x = between_ends(np.log([point["spikes"] for point in points]))
+    y = between_ends(np.array([point["chosen by"] for point in points]))
+    above = y - x  # the line between the ends is y = x
+    return points[int(np.argmax(above))]
+
+
+def between_ends(values: Any) -> Any:
+    """Scale numbers so that the first is 0 and the last is 1."""
+    first = values[0]
+    last = values[-1]
+    return (values - first) / (last - first)
 
 
 def judge(run: lesson.Run, found: dict[str, Point]) -> tuple[list[Point], Point, Point]:
     """Find front, knee, and the cheapest point within 1 point of accuracy."""
     plain = found[PLAIN]
-    firing = [point for point in found.values() if point["spikes"] > 0]
-    best = front(living(firing))
+    candidates = firing(found)
+    best = front(living(candidates))
     sweet = knee(best)
-    close = [p for p in firing if p["chosen by"] >= plain["chosen by"] - 1]  # on images that are held out
+    enough = plain["chosen by"] - 1  # on images that are held out
+    close = [point for point in candidates if point["chosen by"] >= enough]
     cheap = min(close, key=order)
-    goal = {"quick": 1.5, "cpu": 5.0, "gpu": 5.0}
+    report_choice(run, plain, sweet, cheap)
+    return best, sweet, cheap
+
+
+def report_choice(run: lesson.Run, plain: Point, sweet: Point, cheap: Point) -> None:
+    """Measure what the cheapest close point and the knee save, and what they lose."""
     fewer = plain["spikes"] / cheap["spikes"]
+    goal = {"quick": 1.5, "cpu": 5.0, "gpu": 5.0}
     run.measure("fewer spikes, at most 1 point lost", fewer, "x", at_least=goal, headline=True)
     lost = plain["accuracy"] - cheap["accuracy"]
-    run.measure("points lost there, test images", lost, at_most={"quick": 4, "cpu": 1.2, "gpu": 1.2})
+    bound = {"quick": 4, "cpu": 1.2, "gpu": 1.2}
+    run.measure("points lost there, test images", lost, at_most=bound)
     run.measure("fewer SynOps there", plain["synops"] / cheap["synops"], "x")
     run.measure("knee: fewer spikes", plain["spikes"] / sweet["spikes"], "x")
-    run.measure("knee: points lost, test images", plain["accuracy"] - sweet["accuracy"])
+    lost_at_knee = plain["accuracy"] - sweet["accuracy"]
+    run.measure("knee: points lost, test images", lost_at_knee)
     run.say(
         f"Held-out images choose {cheap['kind']} {cheap['strength']:g}: {fewer:.1f} times fewer spikes than "
         f"the plain network, for {lost:.1f} points on test images. The knee is at {sweet['kind']} "
         f"{sweet['strength']:g}."
     )
-    return best, sweet, cheap
 
 
 # %%
@@ -531,33 +777,42 @@ def title_of_front(plain: Point, cheap: Point) -> str:
     )
 
 
+MARKERS = {PLAIN: "*", "L1": "o", "L2": "s", "budget": "D"}
+
+
 def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
     """Draw accuracy and dead neurons against spikes, the front and its knee. Returns: the chosen point."""
     best, sweet, cheap = judge(run, found)
-    plain = found[PLAIN]
-    fig, (left, right) = figures.new(title_of_front(plain, cheap), columns=2, size=(11, 4.4))
-    styles = dict(zip([PLAIN, *STRENGTHS], "*osD", strict=True))
-    for kind, marker in styles.items():
+    title = title_of_front(found[PLAIN], cheap)
+    fig, (left, right) = figures.new(title, columns=2, size=(11, 4.4))
+    for kind, marker in MARKERS.items():
         own = of_kind(found, kind)
         spikes = [point["spikes"] for point in own]
-        for ax, value in ((left, "accuracy"), (right, "dead")):
-            ax.plot(spikes, [point[value] for point in own], marker, ms=7, label=kind)
-    x = [point["spikes"] for point in best]
-    y = [point["accuracy"] for point in best]
-    left.plot(x, y, color=figures.GREY, label="front", zorder=1)
-    left.plot(sweet["spikes"], sweet["accuracy"], "ko", ms=15, mfc="none", label="knee")
-    top = plain["accuracy"]
-    left.axhline(top - 1, color=figures.GREY, ls=":", label="1 point lost")
-    lowest = min(top - 8, sweet["accuracy"] - 2)
-    left.set(ylim=(max(0, lowest), top + 1), ylabel="test accuracy, %")
-    right.set(ylabel=f"neurons that never fire, of {2 * HIDDEN}")
+        accuracy = [point["accuracy"] for point in own]
+        dead = [point["dead"] for point in own]
+        left.plot(spikes, accuracy, marker, ms=7, label=kind)
+        right.plot(spikes, dead, marker, ms=7, label=kind)
+    draw_front(left, best, sweet, found[PLAIN]["accuracy"])
+    left.set(title="What spikes buy", ylabel="test accuracy, %")
+    right.set(title="What silence costs", ylabel=f"neurons that never fire, of {2 * HIDDEN}")
     right.axhline(HIDDEN, color=figures.GREY, ls=":", label="half of them")
-    for ax, name in ((left, "What spikes buy"), (right, "What silence costs")):
-        ax.set(xscale="log", xlabel="spikes per image", title=name)
+    for ax in (left, right):
+        ax.set(xscale="log", xlabel="spikes per image")
     figures.legend_outside(right)
     left.legend(loc="lower right")
     run.figure(fig, "pareto")
     return cheap
+
+
+def draw_front(ax: Any, best: list[Point], sweet: Point, top: float) -> None:
+    """Draw the front, its knee, and the line one point below the plain network's accuracy."""
+    x = [point["spikes"] for point in best]
+    y = [point["accuracy"] for point in best]
+    ax.plot(x, y, color=figures.GREY, label="front", zorder=1)
+    ax.plot(sweet["spikes"], sweet["accuracy"], "ko", ms=15, mfc="none", label="knee")
+    ax.axhline(top - 1, color=figures.GREY, ls=":", label="1 point lost")
+    lowest = min(top - 8, sweet["accuracy"] - 2)
+    ax.set_ylim(max(0, lowest), top + 1)
 
 
 # %% [markdown]
@@ -575,25 +830,39 @@ def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
 # *window*, whose slope is exactly 0 farther than half a threshold away. What do you expect
 # of each?
 #
+# In the table that follows, compare how many of the dead are left with each surrogate. A
+# slope of exactly 0 lets no gradient through, from the loss or from anywhere else; so a
+# weight of a dead neuron gets no push, however long one trains. Where a tail is left, a
+# small push is enough, since Adam makes a step of usual size even of a small gradient.
+#
 # The cures: raise the strength slowly, as `train` does; watch the dead; give neurons a
 # lowest rate; and mind the tails of the surrogate.
 
 
 # %%
-def catch_dead(config: Config, run: lesson.Run, found: dict[str, Point], base: dict[str, Tensor]) -> None:
+def catch_dead(
+    config: Config,
+    run: lesson.Run,
+    found: dict[str, Point],
+    base: dict[str, Tensor],
+) -> None:
     """Catch: measure what the strongest L1 has left, and whether the dead wake when the price is gone."""
     names = [name for name in found if name.startswith("L1")]
-    strong = found[names[-1]]
+    strongest = names[-1]
+    strong = found[strongest]
     dead = 100 * strong["dead"] / (2 * HIDDEN)
     run.measure("catch: dead under the strongest L1", dead, "%")
     rows = []
-    for name, surrogate in (("atan", neurons.ATAN), ("window", window)):
+    surrogates: dict[str, neurons.Surrogate] = {"atan": neurons.ATAN, "window": window}
+    for name, surrogate in surrogates.items():
         killed, after = try_to_wake(config, base, surrogate, run.device.type)
         rows.append([name, float(killed), float(after)])
-        run.measure(f"catch: dead that stay dead, {name}", 100 * after / max(killed, 1), "%")
-    run.table("Waking the dead", ["surrogate", "dead", "after training on"], rows)
+        still = 100 * after / max(killed, 1)
+        run.measure(f"catch: dead that stay dead, {name}", still, "%")
+    columns = ["surrogate", "dead", "after training on"]
+    run.table("Waking the dead", columns, rows)
     run.say(
-        f"{names[-1]}: {strong['spikes']:.1f} spikes an image, {dead:.1f} % of the neurons dead, and "
+        f"{strongest}: {strong['spikes']:.1f} spikes an image, {dead:.1f} % of the neurons dead, and "
         f"{strong['accuracy']:.1f} % right. After as many epochs without a price, {rows[0][2]:.0f} of "
         f"{rows[0][1]:.0f} dead neurons are left with atan, with a window {rows[1][2]:.0f} of "
         f"{rows[1][1]:.0f}."
@@ -602,11 +871,15 @@ def catch_dead(config: Config, run: lesson.Run, found: dict[str, Point], base: d
 
 def window(x: Tensor) -> Tensor:
     """Give a surrogate slope of 1 near the threshold, and exactly 0 farther than 0.5 away."""
-    return (x.abs() < 0.5).to(x.dtype)
+    near = x.abs() < 0.5
+    return near.to(x.dtype)
 
 
 def try_to_wake(
-    config: Config, base: dict[str, Tensor], surrogate: neurons.Surrogate, device: str
+    config: Config,
+    base: dict[str, Tensor],
+    surrogate: neurons.Surrogate,
+    device: str,
 ) -> tuple[int, int]:
     """Kill the base with a high price, then train on without one. Returns: dead neurons, before and after."""
     torch.manual_seed(config.seed)
@@ -617,8 +890,19 @@ def try_to_wake(
     train(net, few, 5, "L1", 300.0)
     killed = measure(net, sets["test"])["dead"]
     train(net, few, 5)
-    return killed, measure(net, sets["test"])["dead"]
+    after = measure(net, sets["test"])["dead"]
+    return killed, after
 
+
+# %% [markdown]
+# **Before you go on**, answer these without looking back:
+#
+# 1. Why is a spike of the first layer dearer here than one of the second?
+# 2. On which hardware does a saved spike save nothing, and why?
+# 3. Which of L1 and L2 silences the rare, which the busy? Where do you see it in the slope?
+# 4. What does a budget do with a neuron below its lowest rate, and what is that good for?
+# 5. Why does the price reach a neuron near its threshold best?
+# 6. Loss, penalty and spikes fall. Which two numbers must you watch?
 
 # %% [markdown]
 # ## Going deeper: do spikes bear noise better than an ANN?
@@ -629,6 +913,9 @@ def try_to_wake(
 # on each pixel that none of them was trained with. Ask two questions of the table: is the
 # plain spiking network ahead of the ANN? And does each way to save spikes cost as much of
 # what is left under noise?
+#
+# A sparse network answers from fewer spikes. If noise adds or takes some, that is a larger
+# part of what it has to go by. So what looks free on clean images may be paid for here.
 
 
 # %%
@@ -653,22 +940,29 @@ def noise(config: Config, run: lesson.Run, found: dict[str, Point], cheap: Point
     sets = images(config)
     torch.manual_seed(config.seed)
     net = Plain().to(run.device)
-    train(net, sets["train"], config.epochs + config.more_epochs)
-    clean = under_noise(net, sets["test"], (0.0,))
-    ann = [*clean, *under_noise(net, sets["test"])]
+    epochs = config.epochs + config.more_epochs
+    train(net, sets["train"], epochs)
+    ann = under_noise(net, sets["test"], (0.0, *NOISES))
     rows = [["ANN", *ann]]
     for name, point in found.items():
-        rows.append([f"SNN, {name}", point["accuracy"], *point["noisy"]])
-    snn = [found[PLAIN]["accuracy"], *found[PLAIN]["noisy"]]
-    sparse = [cheap["accuracy"], *cheap["noisy"]]
+        rows.append([f"SNN, {name}", *clean_and_noisy(point)])
+    snn = clean_and_noisy(found[PLAIN])
+    sparse = clean_and_noisy(cheap)
     names = [f"noise {strength:g}" for strength in NOISES]
-    run.table("Accuracy with noise on the pixels, in %", ["network", "clean", *names], rows)
-    run.measure(f"{names[-1]}: plain SNN - ANN", snn[-1] - ann[-1], "points")
-    run.measure(f"{names[-1]}: chosen SNN - ANN", sparse[-1] - ann[-1], "points")
+    columns = ["network", "clean", *names]
+    run.table("Accuracy with noise on the pixels, in %", columns, rows)
+    strongest = names[-1]
+    run.measure(f"{strongest}: plain SNN - ANN", snn[-1] - ann[-1], "points")
+    run.measure(f"{strongest}: chosen SNN - ANN", sparse[-1] - ann[-1], "points")
     run.say(
         f"Noise of {NOISES[-1]:g} costs the ANN {ann[0] - ann[-1]:.1f} points, the plain spiking network "
         f"{snn[0] - snn[-1]:.1f}, and the chosen sparse one {sparse[0] - sparse[-1]:.1f}."
     )
+
+
+def clean_and_noisy(point: Point) -> list[float]:
+    """Give a point's accuracies: without noise, and with each strength of it."""
+    return [point["accuracy"], *point["noisy"]]
 
 
 # %%
