@@ -1,20 +1,23 @@
 """The disk cache of frames (lesson 11): how large it is, how to clear it, when it is out of date.
 
-Frames of a data set lie in a folder ``cache`` beside its recordings. Only the standard library and numpy are
-imported here, so that ``course.py`` can ask how large the cache is.
+Frames of a data set lie in a folder ``cache`` beside its recordings. Only the standard library is imported
+here, numpy when it is needed: ``course.py`` asks how large the cache is, with any Python.
 """
+
+from __future__ import annotations
 
 import hashlib
 import inspect
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snn_course import data_dir
-from snn_course.events import streams
 
-import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from snn_course.events import streams
 
 
 def folders() -> Iterator[Path]:
@@ -48,6 +51,8 @@ def fingerprint(to_frames: Callable[[streams.Stream], Any], sensor: tuple[int, i
         digest.update(inspect.getsource(source).encode())
     except (OSError, TypeError):  # typed into a prompt: then its frames alone speak for it
         digest.update(repr(source).encode())
+    import numpy as np
+
     frames = np.asarray(to_frames(probe(sensor)))
     digest.update(repr((frames.dtype.str, frames.shape)).encode() + frames.tobytes())
     return digest.hexdigest()[:12]
@@ -55,6 +60,10 @@ def fingerprint(to_frames: Callable[[streams.Stream], Any], sensor: tuple[int, i
 
 def probe(sensor: tuple[int, int, int], events: int = 6000) -> streams.Stream:
     """Make a stream that a change of a transform shows on: a moving edge, and noise, for two seconds."""
+    from snn_course.events import streams
+
+    import numpy as np
+
     rng = np.random.default_rng(0)
     width, height, polarities = sensor
     t = np.sort(rng.integers(0, 2_000_000, events))

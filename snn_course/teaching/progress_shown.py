@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from snn_course import UsageError
+from snn_course.events import cache
 from snn_course.runs.scripts import Script
 from snn_course.schedule import overview, standing
 from snn_course.schedule.standing import Standing
@@ -17,6 +18,8 @@ from snn_course.teaching.quiz_terminal import percent
 BAR = 30
 """Characters of the bar."""
 NOT_YET = "-"
+WORTH_A_WORD = 1e6
+"""Bytes of the disk cache from which it is told."""
 COLUMNS = (32, 10, 9, 13, 8)
 
 
@@ -42,7 +45,7 @@ def lines(everything: Sequence[Script], command: str) -> Iterator[str]:
         yield _laid_out(mark, rows[script.stem].cells)
     yield ""
     yield from overview.filled(damage, "  ") if damage else []
-    notes = list(standing.notes(now))
+    notes = [*standing.notes(now), *_cached()]
     yield from [*notes, ""] if notes else []
     yield from way.lines(everything, record, command)
     yield ""
@@ -55,6 +58,15 @@ def _record() -> tuple[Record, str]:
         return progress.read(), ""
     except UsageError as error:
         return {"scripts": {}}, str(error)
+
+
+def _cached() -> list[str]:
+    """Say how large the disk cache of frames is, once it is worth a word."""
+    size = cache.size()
+    if size < WORTH_A_WORD:
+        return []
+    text = f"{size / 1e6:,.0f} MB of frames made of recordings; lesson 11 with --fresh clears them"
+    return overview.filled(f"{'cache':11} {text}", "  ", " " * 14)
 
 
 def _bar(steps: Sequence[bool]) -> str:

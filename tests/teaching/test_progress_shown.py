@@ -117,3 +117,15 @@ def test_after_all_those_that_ran_at_quick_scale_alone_and_then_the_page():
     assert "All is done." in said()
     assert "100 %" in said()
     assert "python3 course.py report\n" in said()
+
+
+def test_a_large_cache_of_frames_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN_DATA", str(tmp_path))
+    folder = tmp_path / "DVSGesture" / "cache"
+    folder.mkdir(parents=True)
+    assert progress_shown._cached() == []
+    (folder / "0_0.hdf5").write_bytes(bytes(3_000_000))
+    (line,) = progress_shown._cached()
+    assert "3 MB" in line
+    assert "--fresh" in line
+    assert len(line) < 80
