@@ -388,9 +388,9 @@ class Net(nn.Module):
 # first layers never learn.
 #
 # We measure it: the size of each layer's weight gradient in a fresh network, for one batch.
-# (Adam divides each gradient by its usual size, so a small gradient alone would not stop
-# it. But one that is 0 in the numbers of the machine stays 0, and one that has passed
-# through dozens of steep slopes says little about where the loss falls.)
+# (Adam divides each gradient by its usual size, so a small one alone would not stop it. But
+# it adds $10^{-8}$ to that size, so as not to divide by 0. Beside a gradient of $10^{-14}$
+# this is large: the step is then a millionth of what the learning rate asks for.)
 
 
 # %%
