@@ -1,6 +1,7 @@
 """Lesson 10: the network computes what it says, its proofs hold, and wrong blocks are caught."""
 
 from functools import partial
+from types import SimpleNamespace
 
 from snn_course.runs import lesson
 from snn_course import UsageError, data
@@ -9,6 +10,7 @@ from snn_course.networks import neurons, training
 import pytest
 import snntorch as snn
 import torch
+from PIL import Image
 from torch import nn
 
 L = lesson.load(10)
@@ -188,11 +190,11 @@ def test_narrow_surrogate_vanishes_in_the_plain_network_alone(batch):
         assert ratios["sew"] > 1e-4
 
 
-def test_comparison_measures_what_it_names(run, sets, monkeypatch):
+def test_comparison_measures_what_it_names(run, config, sets, monkeypatch):
     monkeypatch.setitem(L.DEPTHS, "quick", (1, 2))
     monkeypatch.setitem(L.TRIAL_WIDTH, "quick", 4)
     monkeypatch.setitem(L.TRIAL_IMAGES, "quick", 64)
-    results = L.compare_depths(run, sets)
+    results = L.compare_depths(config, run, sets)
     kinds = 2 * [("plain", 9), ("sew", 9), ("plain", 15), ("sew", 15)] + 2 * [("resnet", 15)]
     assert [key[1:] for key in results] == kinds
     for trial in results.values():
@@ -303,3 +305,71 @@ def test_titles_say_what_was_measured():
     assert title == "31.0 % of digits for CIFAR-10 after 2.0 minutes of training"
     assert L.title_of_joins({"resnet": 70.0, "sew": 60.0}).endswith("idle blocks: 70 % (resnet), 60 % (sew)")
     assert L.title_of_looks(["cat"], ["dog"]).endswith(": cat, taken for dog")
+
+
+# ---------------------------------------------------------------------- images of one's own
+
+
+def folder_of_pictures(parent, classes, count):
+    folder = parent / "pets"
+    for number in range(classes):
+        (folder / f"class {number:02d}").mkdir(parents=True)
+        for row in range(count):
+            picture = Image.new("RGB", (8, 6), (20 * number, row % 256, 0))
+            picture.save(folder / f"class {number:02d}" / f"{row}.png")
+    return L.Config(scale="quick", device="cpu", width=4, epochs=1, dataset=str(folder))
+
+
+def test_pictures_of_ones_own_are_trained_on_and_have_their_own_number_of_classes(run, tmp_path, monkeypatch):
+    config = folder_of_pictures(tmp_path, classes=12, count=80)
+    used = []
+    monkeypatch.setattr(run, "uses", lambda images: used.append(images.as_used))
+    sets = L.load_images(config, run)
+    assert sets[0].images.shape == (12 * 64, 3, 32, 32)
+    assert used[0] == "pictures in pets, 768 training images"
+    monkeypatch.setitem(L.DEPTHS, "quick", (1, 2))
+    monkeypatch.setitem(L.TRIAL_WIDTH, "quick", 4)
+    monkeypatch.setitem(L.TRIAL_IMAGES, "quick", 64)
+    L.compare_depths(config, run, sets)
+    net = L.train_and_judge(config, run, sets)
+    assert net.readout.out_features == 12
+    L.look_inside(run, net, sets[1])
+    L.steps_or_batch(run, net, sets[0])
+    bounds = {(measure.at_least, measure.at_most) for measure in run._measures.values()}
+    assert bounds == {(None, None)}  # the goals are those of CIFAR-10
+    x, y = L.one_batch(config, run, sets[0])  # what looks at single steps keeps to CIFAR-10
+    assert x.shape == (128, 3, 32, 32)
+    assert int(y.max()) <= 9
+
+
+def test_the_usual_set_keeps_its_goals(run, config, sets):
+    L.judge(config, run, L.Net(4), sets[1])
+    assert run._measures["test accuracy, mean read-out"].at_least is not None
+
+
+def test_too_few_pictures_of_ones_own_are_one_line(tmp_path):
+    config = folder_of_pictures(tmp_path, classes=2, count=10)
+    run = SimpleNamespace(device=torch.device("cpu"), uses=lambda images: None)
+    with pytest.raises(UsageError, match="16 training images are too few: this lesson needs 768"):
+        L.load_images(config, run)
+
+
+@pytest.mark.parametrize("name", ["mnist", "emnist", "kmnist"])
+def test_writing_is_not_mirrored(name, batch):
+    config = L.Config(dataset=name)
+    assert torch.equal(L.augment_for(config)(batch[0]), batch[0])
+    assert L.augment_for(L.Config()) is training.flip_and_shift
+
+
+def test_grey_pictures_become_colour(run, monkeypatch):
+    sets = L.load_images(L.Config(scale="quick", device="cpu", images=1000, dataset="mnist"), run)
+    assert sets[0].images.shape[1:] == (3, 32, 32)
+
+
+def test_scores_are_drawn_for_up_to_ten_classes():
+    _, (few, many) = L.figures.new("", columns=2)
+    L.draw_scores(few, torch.arange(3.0), ("a", "b", "c"))
+    L.draw_scores(many, torch.arange(40.0), tuple(f"class {number}" for number in range(40)))
+    assert [label.get_text() for label in few.get_yticklabels()] == ["a", "b", "c"]
+    assert many.get_yticklabels()[0].get_text() == "class 30"
+    assert len(many.patches) == 10
