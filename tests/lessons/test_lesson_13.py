@@ -242,6 +242,7 @@ def test_depth_starts_from_the_one_layer_of_before(run, config, monkeypatch):
         return 100.0 if delay == 5 else 20.0 * depth
 
     monkeypatch.setattr(L, "recall_once", once)
+    monkeypatch.setitem(L.DEPTHS, run.scale, (2, 3))
     L.recall_by_depth(config, run, [100.0, 20.0])
     assert asked == [(5, 2), (5, 3), (10, 2), (10, 3)]
     ends = [run._measures[f"horizon by depth, RLeaky x {depth}"].values[0] for depth in (1, 2, 3)]
