@@ -229,11 +229,10 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 # where $(x)_+$ is $x$ if positive, else 0, and $s$ is the strength. (For the budget the knob
 # is $high$ itself.) The loss of a batch is cross-entropy plus one of these.
 #
-# Look at their slopes. L1 pulls at each spike
-# with the same force, whoever fires it: a neuron that fires rarely can be pulled to 0. L2
-# pulls in proportion to the rate: hard at the busy, hardly at the quiet. A *budget* leaves
-# each neuron alone between a lowest and a highest rate; above it pulls down, below it pulls
-# up.
+# Look at their slopes. L1 pulls at each spike with the same force, whoever fires it: a
+# neuron that fires rarely can be pulled to 0. L2 pulls in proportion to the rate: hard at
+# the busy, hardly at the quiet. A *budget* leaves each neuron alone between a lowest and a
+# highest rate; above it pulls down, below it pulls up.
 #
 # An example: one neuron at rate 0.2, another at 0.02, and strength 1. L1 pulls at both with
 # 1. L2 pulls at the first with $2 \times 0.2 = 0.4$, at the second with 0.04: ten times
