@@ -731,7 +731,8 @@ def sweep(run: Run, nets: dict[str, Any], test: Pictures, curves: Curves) -> Non
 # the sum, whatever the order. (Above it gets 1 - 1 = 0, and stays at 0.5.) The price is
 # latency: each layer starts `wait` steps after the one before it, so the answer comes after
 # $T + \text{wait} \times \text{layers}$ steps. (A new picture may follow every $T$ steps:
-# each layer then works on another one.)
+# each layer then works on another one.) In between, a layer may wait for some of its
+# currents only: with `wait` 1, the currents 2, -1, 4, 3 reach its neurons as 1, 4, 3, 0.
 
 
 # %%
