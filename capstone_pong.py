@@ -1,7 +1,8 @@
 """Capstone A: Pong on silicon.
 
 Question: How well does a spiking agent play Pong on a neuromorphic chip, and what does a decision cost?
-Reading:  Gallici et al. (2025), PQN; Mnih et al. (2015), DQN; your journal of lessons 10, 14, 16 and 19.
+Reading:  Gallici et al. (2025), PQN; Mnih et al. (2015), DQN; Tan et al. (2021) and Chen et al. (2022),
+          spiking DQN; Tang et al. (2020), PopSAN; your journal of lessons 10, 14, 16 and 19.
 Run:      python capstone_pong.py
 Expect:   18.1 ± 0.4 of 21 points (30 episodes) as levels, on Akida's simulator, and as free-running spikes
           with T = 15; 18.2 ± 0.4 with T = 4, 15.5 ± 0.6 with T = 2. Without sticky actions it wins every
@@ -19,6 +20,17 @@ has, and nothing is trained. The steps that made it, each resumable, in this ord
   sparsify    fewer spikes, for as little reward as possible
   benchmark   reward, operations, latency and energy, on every execution (this is the default)
   watch       a clip of a rally, with each layer's activity beside the screen
+
+What others have built, to read before you design your own agent:
+
+  spiking DQN   Tan et al. (2021, arXiv 2009.14456) convert a trained DQN, as `convert` does, and give a
+                decision 500 steps. Liu et al. (2022, arXiv 2201.07211) and Chen et al. (2022, arXiv
+                2201.09754) train the spiking network itself with surrogate gradients, as `spike` does; Chen
+                et al. read Q as the highest membrane of neurons that do not fire. All play Atari games.
+  PopSAN        Tang et al. (2020, arXiv 2010.09635) steer robots: actions are real numbers there, and each
+                observation and each action is a population of neurons (lesson 05). A critic without spikes
+                trains the spiking actor. On Loihi an inference took 140 times less energy than on a Jetson
+                TX2, by its authors' measurement. Pong has three actions, so here each has its Q instead.
 
 An agent is one network: three convolutions and two dense layers that fit the AKD1000. Its activations are
 clipped and floored to a few levels: 15 with 4 bits, 3 with 2. So it is an ANN with few bits; it is a spiking
@@ -574,6 +586,7 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     timed = accounts.latencies(run, levels, spiking, model, config.timed)
     accounts.energy(run, levels, spent, x)
     accounts.draw(run, rewards, steps, timed)
+    accounts.draw_steps(run, rewards, q)
     run.analysis(write_up.page(config.scale, run.tables()))
 
 

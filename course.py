@@ -126,9 +126,12 @@ def start(arguments: list[str]) -> int:
     parser.add_argument("--again", action="store_true", help="begin anew, and keep the old file")
     options = parser.parse_args(arguments)
     (script,) = scripts.pick([options.name], scripts.find(ROOT))
-    from snn_course.teaching import workspace
+    from snn_course.teaching import projects, workspace
 
-    print("\n".join(workspace.start(script, options.again, called())))
+    if projects.is_one(script):
+        print("\n".join(projects.begin(script, called())))
+    else:
+        print("\n".join(workspace.start(script, options.again, called())))
     return 0
 
 
@@ -142,6 +145,12 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=count, default=60, help="of work after which the file is stopped")
     options = parser.parse_args(arguments)
     (script,) = scripts.pick([options.name], scripts.find(ROOT))
+    if script.number is None:
+        from snn_course.teaching import projects
+
+        passed, lines = projects.check(script, called())
+        print("\n".join(lines))
+        return 0 if passed else 1
     hand_over(["check", *arguments])
     from snn_course.teaching import check as checks
 

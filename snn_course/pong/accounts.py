@@ -151,6 +151,34 @@ def energy(run: Run, levels: nn.Module, spent: Mapping[str, tuple[float, float]]
     run.table("Energy of a decision, microjoules", ["told by", "uJ", "what is in it"], rows)
 
 
+def title_of_steps(kept: Mapping[int, float], same: Mapping[int, float]) -> str:
+    """Say which reward the fewest and the most steps keep, and how often the most choose as the levels do."""
+    fewest, most = min(kept), max(kept)
+    share = same[max(same)]
+    return (
+        f"T = {fewest}: {kept[fewest]:.1f} points, T = {most}: {kept[most]:.1f}; "
+        f"T = {max(same)} chooses as the levels do in {share:.1f} %"
+    )
+
+
+def draw_steps(run: Run, found: Rewards, q: Mapping[str, torch.Tensor]) -> None:
+    """Draw what more steps of a decision buy: reward, and how often spikes choose as the levels do."""
+    names = {int(name.removeprefix(SPIKES)): name for name in q if name.startswith(SPIKES)}
+    same = {steps: compare.hop(q[name], q["levels"])[0] for steps, name in names.items()}
+    played = {steps: compare.mean_and_error(found[name]) for steps, name in names.items() if name in found}
+    kept = {steps: mean for steps, (mean, _) in played.items()}
+    plain, error = compare.mean_and_error(found["levels"])
+    fig, (left, right) = figures.new(title_of_steps(kept, same), columns=2, size=(9, 3.4))
+    errors = [error for _, error in played.values()]
+    left.errorbar([*kept], [*kept.values()], errors, fmt="o-", capsize=3, label="free-running spikes")
+    left.axhspan(plain - error, plain + error, color=figures.GREY, alpha=0.3, label="levels")
+    left.set(xlabel="T, steps of a decision", ylabel="reward of an episode", xticks=[*kept])
+    left.legend(loc="lower right")
+    right.plot([*same], [*same.values()], "o-")
+    right.set(xlabel="T, steps of a decision", ylabel="same actions as the levels, %", xticks=[*same])
+    run.figure(fig, "steps")
+
+
 def title_of_benchmark(as_levels: float, as_spikes: float, steps: int) -> str:
     """Say what the agent earns as levels and as spikes."""
     return f"{as_levels:.1f} of 21 points as levels, {as_spikes:.1f} as free-running spikes, T = {steps}"

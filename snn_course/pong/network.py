@@ -35,6 +35,11 @@ def q_network(bits: int = 4, weight_bits: int | None = None, channels: int = SHA
     return QuantNet([InputData(4), *convs, *head], (channels, *SHAPE[1:]), batch_norm=False)
 
 
+def size(net: QuantNet) -> int:
+    """Count weights and biases; the steps of the activations are not among them."""
+    return sum(part.weight.numel() + part.bias.numel() for part in net.parts)
+
+
 def start(layers: Iterable[Any]) -> None:
     """Draw the weights of layers anew, after He et al. (2015), equation 10.
 

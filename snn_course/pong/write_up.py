@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_course.runs import metrics_file, wording
 from snn_course import UsageError, results_dir
-from snn_course.pong import checkpoints, compare
+from snn_course.pong import checkpoints, compare, network
 from snn_course.pong.checkpoints import SHIPPED
 
 Table = Mapping[str, Any]
@@ -25,9 +25,9 @@ PARTS = {
 }
 CHOICES = """\
 **Architecture.** One Q-network in all executions: 4 pictures of the court (31x42, 4 bits), three 3x3
-convolutions with stride 2 (16, 32, 32 filters), a dense layer of 128, and Q of three actions; 113,304 weights
-and biases. There are no norms, so that what learns is what the chip computes, and no other kernels than the
-AKD1000 has.
+convolutions with stride 2 (16, 32, 32 filters), a dense layer of 128, and Q of three actions;
+{size:,} weights and biases. There are no norms, so that what learns is what the chip computes, and no other
+kernels than the AKD1000 has.
 
 **Policy.** The best Q, always. Sticky actions (0.25) stay on when an agent is judged, except in two rows of
 the benchmark, for the published players had none.
@@ -45,7 +45,8 @@ def page(scale: str, tables: Sequence[Table]) -> str:
         tables: with title, columns and rows, as in metrics.json.
     """
     found = {part: metrics for part in PARTS if (metrics := measured(part, scale)) is not None}
-    parts = [CHOICES, *_perception(scale)]
+    choices = CHOICES.format(size=network.size(network.q_network()))
+    parts = [choices, *_perception(scale)]
     for part, metrics in found.items():
         parts += [f"**{PARTS[part]}.** {_sentences(metrics)}", *map(_markdown, metrics["tables"])]
     parts += ["**The benchmark.** The shipped agent on each execution.", *map(_markdown, tables)]

@@ -667,5 +667,7 @@ def test_titles_say_what_was_measured():
     best = SimpleNamespace(name="price 1", reward=2.0, spikes=50.0)
     title = capstone.title_of_front(plain, best)
     assert title == "4 bits: 9.0 points with 10 spikes; price 1: 2.0 with 50"
+    title = accounts.title_of_steps({2: -3.0, 15: 9.0}, {2: 50.0, 30: 75.0})
+    assert title == "T = 2: -3.0 points, T = 15: 9.0; T = 30 chooses as the levels do in 75.0 %"
     title = accounts.title_of_benchmark(-3.0, 8.0, 4)
     assert title == "-3.0 of 21 points as levels, 8.0 as free-running spikes, T = 4"

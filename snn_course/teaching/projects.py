@@ -1,0 +1,68 @@
+"""Milestone and capstones: what the learner does alone. There is nothing to fill in; there is a brief.
+
+``start`` shows the brief, the docstring of the script in the course's folder. ``check`` says of a milestone
+what the newest run of the learner's own script has met so far; it runs nothing. Standard library only.
+"""
+
+import ast
+from collections.abc import Iterator
+
+from snn_course.runs import own_work
+from snn_course import UsageError, results_dir
+from snn_course.runs.scripts import Script
+from snn_course.schedule.overview import filled
+from snn_course.teaching import workspace
+
+MARKS = "MARKS"
+"""How a brief names its marks, a dict of words and percents."""
+
+
+def is_one(script: Script) -> bool:
+    """Tell whether a script is a project: a milestone or a capstone."""
+    return script.number is None
+
+
+def marks_of(script: Script) -> dict[str, float]:
+    """Read the marks that a brief names, without running it; of a capstone there are none."""
+    tree = ast.parse(script.front.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == MARKS:
+            marks: dict[str, float] = ast.literal_eval(node.value)
+            return marks
+    return {}
+
+
+def begin(script: Script, command: str) -> Iterator[str]:
+    """Give the brief of a project, and how to go on."""
+    tree = ast.parse(script.front.read_text(encoding="utf-8"))
+    yield ast.get_docstring(tree) or script.stem
+    yield ""
+    if marks_of(script):
+        path = workspace.shown(workspace.path_for(script))
+        yield from filled(f"Write {path}, and run it. What it has met so far:", "", "")
+        yield f"    {command} check {script.label}"
+    else:
+        yield "Do its steps in their order; each of them measures itself. A review of the design:"
+        yield f"    {command} quiz {script.label}"
+
+
+def check(script: Script, command: str) -> tuple[bool, list[str]]:
+    """Say what the learner's own run of a milestone has met. Returns: whether it has passed, and lines.
+
+    Raises: UsageError for a capstone, or when there is nothing of the learner's yet.
+    """
+    marks = marks_of(script)
+    if not marks:
+        raise UsageError(
+            f"{script.stem} has no check: its steps measure themselves, and '{command} quiz {script.label}' "
+            "reviews the design."
+        )
+    path = workspace.path_for(script)
+    if not path.is_file():
+        raise UsageError(
+            f"{workspace.shown(path)} is not there yet: you write it. '{command} start {script.label}' shows "
+            "the brief."
+        )
+    metrics = own_work.newest(results_dir() / f"{script.stem}_own")
+    passed = metrics is not None and bool(own_work.reached(metrics, marks))
+    return passed, list(own_work.told(script.stem, marks))
