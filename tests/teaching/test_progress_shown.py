@@ -125,7 +125,7 @@ def test_a_large_cache_of_frames_is_told(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     assert progress_shown._cached() == []
     (folder / "0_0.hdf5").write_bytes(bytes(3_000_000))
-    (line,) = progress_shown._cached()
-    assert "3 MB" in line
-    assert "--fresh" in line
-    assert len(line) < 80
+    said = progress_shown._cached()
+    assert "3 MB" in said[0]
+    assert "--fresh" in " ".join(said)
+    assert max(map(len, said)) < 80
