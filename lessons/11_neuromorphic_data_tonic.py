@@ -253,14 +253,13 @@ class ToFrames:
 
     def edges(self, stream: np.ndarray) -> dict[str, Any]:
         """Give ToFrame's options for where to cut. Its times are in microseconds."""
-        window = 1000 * self.config.time
         if not self.keep_all:
-            careless = {"time_window": window, "event_count": self.config.count}
-            chosen = {"time": "time_window", "count": "event_count"}.get(self.binning)
-            return {chosen: careless[chosen]} if chosen else {"n_time_bins": self.config.bins}
+            return self.careless()
+        # exercise: options for each of the three binnings, so that every event is in a frame
         if self.binning == "count":
             event_frames.check_number(len(stream) / self.config.count)
             return {"event_count": self.config.count, "include_incomplete": True}
+        window = 1000 * self.config.time
         first = int(stream["t"][0]) if len(stream) else 0
         end = int(stream["t"][-1]) + 1 if len(stream) else 1
         if self.binning == "bins":
@@ -273,6 +272,15 @@ class ToFrames:
             "end_time": end,
             "include_incomplete": True,
         }
+        # end
+
+    def careless(self) -> dict[str, Any]:
+        """Give ToFrame the least that it asks for, as one does who has not read what it drops."""
+        if self.binning == "time":
+            return {"time_window": 1000 * self.config.time}
+        if self.binning == "count":
+            return {"event_count": self.config.count}
+        return {"n_time_bins": self.config.bins}
 
 
 def compare_windows(
@@ -700,6 +708,28 @@ def shuffled(frames: torch.Tensor) -> torch.Tensor:
 
 
 # %%
+def hold_out(
+    few: np.ndarray,
+    labels: np.ndarray,
+    people: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Choose a quarter of the recordings with the numbers ``few`` [K], by recording and by person.
+
+    ``labels`` [N] and ``people`` [N] are those of all recordings.
+    """
+    # exercise: a quarter of each class, drawn by lot; all recordings of the last quarter of the people
+    mixed = rng.permutation(few)
+    by_class = np.argsort(labels[mixed], kind="stable")
+    names = np.unique(people[few])
+    last = names[-max(1, len(names) // 4) :]
+    return {
+        "recordings": mixed[by_class][::4],
+        "people": few[np.isin(people[few], last)],
+    }
+    # end
+
+
 def catch_split(
     config: Config,
     run: lesson.Run,
@@ -710,13 +740,8 @@ def catch_split(
     x, labels = full.train
     some = np.unique(people)[:8]
     few = np.flatnonzero(np.isin(people, some))
-    mixed = np.random.default_rng(run.seed).permutation(few)
-    by_class = np.argsort(labels.cpu().numpy()[mixed], kind="stable")
-    last = some[-max(1, len(some) // 4) :]
-    splits = {
-        "recordings": mixed[by_class][::4],  # a quarter of each class
-        "people": few[np.isin(people[few], last)],
-    }
+    rng = np.random.default_rng(run.seed)
+    splits = hold_out(few, labels.cpu().numpy(), people, rng)
     longer = replace(config, epochs=3 * config.epochs // 2)
     classes = full.net.net.readout.out_features
     rows: list[list[Any]] = []
