@@ -14,6 +14,70 @@ TABLE = {
     "06_synaptic_currents": {"missing reset", "beta in the wrong place", "one step of many"},
     "07_surrogate_gradients": {*mistakes.TYPICAL} - {"weights transposed"},
     "09_training_bptt": {*mistakes.TYPICAL} - {"missing reset", "threshold too high"},
+    "08_feedforward_snn": {
+        "missing reset",
+        "T and B swapped",
+        "x[t]",
+        "spikes detached",
+        "one step of many",
+        "weights transposed",
+    },
+    "10_convolutional_snn": {
+        "missing reset",
+        "T and B swapped",
+        "x[t]",
+        "spikes detached",
+        "one step of many",
+    },
+    "11_neuromorphic_data_tonic": set(),  # its tasks make frames and splits, and have no neuron
+    "12_hardware_deep_dive": {
+        "missing reset",
+        "T and B swapped",
+        "beta in the wrong place",
+        "pixels 0..255",
+        "threshold too high",
+        "one step of many",
+        "weights transposed",
+    },
+    "13_recurrent_snn": {
+        "missing reset",
+        "T and B swapped",
+        "beta in the wrong place",
+        "x[t]",
+        "threshold too high",
+        "spikes detached",
+        "softmax on counts",
+        "one step of many",
+        "weights transposed",
+    },
+    "14_loss_and_regularization": {
+        "T and B swapped",
+        "pixels 0..255",
+        "spikes detached",
+        "softmax on counts",
+        "one step of many",
+    },
+    "15_stdp_online_learning": {
+        "missing reset",
+        "beta in the wrong place",
+        "threshold too high",
+        "one step of many",
+        "weights transposed",
+    },
+    "16_ann_to_snn": {
+        "missing reset",
+        "T and B swapped",
+        "threshold too high",
+        "one step of many",
+        "weights transposed",
+    },
+    "17_energy_and_export": {
+        "missing reset",
+        "T and B swapped",
+        "beta in the wrong place",
+        "one step of many",
+        "weights transposed",
+    },
     "18_spiking_transformers": {
         "T and B swapped",
         "one step of many",
@@ -21,8 +85,15 @@ TABLE = {
         "threshold too high",
         "weights transposed",
     },
+    "19_akida_deployment": {"spikes detached"},
+    "20_spiking_mamba_ssm": {
+        "T and B swapped",
+        "beta in the wrong place",
+        "spikes detached",
+        "one step of many",
+    },
 }
-"""For each lesson those of the twelve that can be made in it; one without a row must know one at least."""
+"""For each lesson those of the twelve that can be made in its tasks; without a row it must know one at least."""
 NAMES = [path.stem for path in sorted((ROOT / "exercises").glob("*.toml"))]
 
 
@@ -36,7 +107,7 @@ def test_a_lesson_knows_the_mistakes_of_its_row(script, name):
     wanted = exercises.load(script(name))
     known = {mistake.name for mistake in wanted.mistakes} & set(mistakes.TYPICAL)
     assert known == TABLE.get(name, known)
-    assert known
+    assert known or name in TABLE
 
 
 @pytest.mark.parametrize("name", NAMES)
