@@ -93,7 +93,7 @@ TABLE = {
         "one step of many",
     },
 }
-"""For each lesson those of the twelve that can be made in its tasks; without a row it must know one at least."""
+"""For each lesson those of the twelve that can be made in its tasks; without a row it must know one."""
 NAMES = [path.stem for path in sorted((ROOT / "exercises").glob("*.toml"))]
 
 
