@@ -396,8 +396,8 @@ def largest(difference: torch.Tensor) -> float:
 # the neurons of a layer have many speeds: from beta 0 in the first channel, which sees this
 # frame alone, to 0.9 in the last, which remembers ten. The read-out takes the mean spikes of
 # each frame; the answer is the mean of its scores over the recording's own frames. What goes
-# in is $\log(1 + \text{count})$ (`to_input`): a busy pixel may have fifty times the events of
-# a quiet one, and would drown it. Frames are kept as bytes, so a count ends at 255.
+# in is $\log(1 + \text{count})$ (`to_input`): busy pixels have many times the events of quiet
+# ones, and would drown them. Frames are kept as bytes, so a count ends at 255.
 #
 # A gesture in a mirror is a gesture again, of the other arm. A gesture run backwards is one,
 # too: clockwise becomes counter-clockwise, and ON becomes OFF. So each training recording is
