@@ -546,7 +546,12 @@ def measure_latency(config: Config, run: lesson.Run) -> None:
 # which is 48 dB ($20 \log_{10}$ of the ratio). Each DVS pixel has its own operating point,
 # and only ratios count. Gallego et al. give 120 dB and more. Here a scene has bars of one
 # contrast everywhere, while the light grows a million times from left to right: 120 dB,
-# from moonlight to noon. Where are the bars seen?
+# from moonlight to noon. Where are the bars seen? In the frame, where their contrast is
+# between half and twice the true one; in the events, where a column has between half and
+# twice as many as the middle one of all columns.
+#
+# The picture of events adds up ON minus OFF. `np.add.at` counts a pixel as often as it
+# stands in the list; `net[y, x] += sign` would count it once, however often it spoke.
 
 
 # %%

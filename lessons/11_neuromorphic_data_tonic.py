@@ -395,11 +395,14 @@ def largest(difference: torch.Tensor) -> float:
 # connections. Only its neurons differ. To see motion is to compare what is with what was, so
 # the neurons of a layer have many speeds: from beta 0 in the first channel, which sees this
 # frame alone, to 0.9 in the last, which remembers ten. The read-out takes the mean spikes of
-# each frame; the answer is the mean of its scores over the recording's own frames.
+# each frame; the answer is the mean of its scores over the recording's own frames. What goes
+# in is $\log(1 + \text{count})$ (`to_input`): busy pixels have many times the events of quiet
+# ones, and would drown them. Frames are kept as bytes, so a count ends at 255.
 #
 # A gesture in a mirror is a gesture again, of the other arm. A gesture run backwards is one,
 # too: clockwise becomes counter-clockwise, and ON becomes OFF. So each training recording is
-# used in four versions. The test set holds out *people*: the network must know gestures of
+# used in four versions (`with_twins`), each moved by up to 3 pixels at every use (`shifted`).
+# The test set holds out *people*: the network must know gestures of
 # those whom it never saw.
 
 
@@ -587,7 +590,8 @@ def stream_events(
 # (half as many steps), and a higher threshold (fewer spikes). They can be turned after
 # training, or the network can be trained with them, so that it learns to do with less. A
 # third way is to ask the full network earlier: half a gesture may do. The table has all
-# three, with the operations of each, counted as NeuroBench does (lesson 12).
+# three, with the operations of each, counted as NeuroBench does (lesson 12). *Answer stays* is
+# the mean time from which the answer no longer changes, right or wrong.
 #
 # The figure shows what each would have answered after each frame.
 
