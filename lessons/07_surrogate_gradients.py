@@ -28,6 +28,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,8 @@ SCALES: lesson.Scales = {
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "images": 60_000},
 }
+Run = lesson.Run
+Function = Callable[[Tensor], Tensor]  # of x = mem - threshold
 
 # %% [markdown]
 # ## 1. The dead neuron problem
@@ -82,6 +85,16 @@ SCALES: lesson.Scales = {
 # the function that makes the spike as `spike_grad`. We give it the honest step, whose
 # gradient PyTorch computes (it is 0), and then snnTorch's own `surrogate.atan()`; chapter 2
 # explains how it works.
+#
+# Why is the weight 0.03 too small? With a constant current $I$ a membrane that never fires
+# ends at $I / (1 - \beta) = 0.03 / 0.1 = 0.3$, far below the threshold of 1. The loss is
+# the squared distance from the wanted count, $(0 - 5)^2 = 25$, so there is plenty to learn.
+# Everything hangs on the slope: $\partial L / \partial w$ is a sum of products, and each
+# has the factor $dS/dx$ in it.
+#
+# In the figure the black line is the honest step, the blue one the surrogate. The two
+# neurons are the same in all but this slope, and both send real spikes, 0 or 1. So what you
+# compare is only what the weight is told on the way back.
 
 
 # %%
@@ -94,7 +107,7 @@ def heaviside(x: Tensor) -> Tensor:
     return torch.sign(x).clamp(min=0)
 
 
-def train_one_neuron(spike: Callable[[Tensor], Tensor]) -> list[int]:
+def train_one_neuron(spike: Function) -> list[int]:
     """Teach one weight to make a neuron fire WANTED times. Returns: its spikes in each round of training."""
     neuron = snn.Leaky(beta=BETA, spike_grad=spike)
     weight = torch.tensor(0.03, requires_grad=True)
@@ -114,7 +127,7 @@ def train_one_neuron(spike: Callable[[Tensor], Tensor]) -> list[int]:
     return counts
 
 
-def dead_neuron(config: Config, run: lesson.Run) -> None:
+def dead_neuron(config: Config, run: Run) -> None:
     """Train one neuron with the honest step and with a surrogate."""
     honest = train_one_neuron(heaviside)
     helped = train_one_neuron(surrogate.atan())
@@ -124,11 +137,13 @@ def dead_neuron(config: Config, run: lesson.Run) -> None:
     ax.axhline(WANTED, color=figures.GREY, ls="--", label="wanted")
     ax.plot(honest, color="black", label="true slope of the step")
     ax.plot(helped, color=figures.BLUE, label="surrogate.atan()")
-    ax.set(xlabel="round of training", ylabel="spikes in 20 steps", ylim=(-0.3, None))
+    ax.set(xlabel="round of training", ylabel="spikes in 20 steps")
+    ax.set_ylim(-0.3, None)
     figures.legend_outside(ax)
     run.figure(fig, "one_neuron")
     slopes = slope_of(heaviside, torch.linspace(-3, 3, 1001))
-    run.proof("step: largest slope", slopes.abs().max().item(), at_most=0)
+    largest = slopes.abs().max().item()
+    run.proof("step: largest slope", largest, at_most=0)
     run.measure("one neuron: spikes, true slope", honest[-1])
     run.measure("one neuron: spikes, surrogate", helped[-1])
     run.say(
@@ -137,10 +152,11 @@ def dead_neuron(config: Config, run: lesson.Run) -> None:
     )
 
 
-def slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def slope_of(function: Function, x: Tensor) -> Tensor:
     """Give d function / dx as the backward pass computes it."""
     x = x.clone().requires_grad_()
-    return torch.autograd.grad(function(x).sum(), x)[0]
+    total = function(x).sum()  # each value depends on its own x alone, so the sum's gradient is the slope
+    return torch.autograd.grad(total, x)[0]
 
 
 # %% [markdown]
@@ -157,12 +173,16 @@ def slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 # $$\frac{\partial L}{\partial x} = \frac{\partial L}{\partial S} \cdot h(x) .$$
 #
 # Neftci et al. (2019) sum it up: change the gradient, not the model.
+#
+# A `torch.autograd.Function` is such a pair of passes. `forward` gets a context, `ctx`, in
+# which it leaves what the way back will need: here $x$, for the slope is taken at the
+# membrane, and after the comparison only 0 or 1 is left of it. `backward` gets the gradient
+# that arrives, and gives one gradient for each argument of `forward`. There are two, `x`
+# and `slope`; a function has no gradient, so the second is `None`. One calls it as
+# `Spike.apply(x, slope)`.
 
 
 # %%
-Function = Callable[[Tensor], Tensor]  # of x = mem - threshold
-
-
 class Spike(torch.autograd.Function):
     """A step on the way forward, ``slope`` on the way back."""
 
@@ -200,17 +220,24 @@ class Spike(torch.autograd.Function):
 # Each shape below has a *steepness* $k$: the larger, the narrower its window around the
 # threshold. The *height* is the slope at the threshold, the *area* the integral of the
 # slope: how far the smooth step rises in all. The docstrings name who proposed it.
+#
+# The functions come in pairs. The first of a pair is a smooth step, never used in a
+# network; it is there so that we can check the second, its derivative, which is. Note the
+# difference that will matter: some slopes have a *tail*, small but never 0, however far
+# from the threshold; others have an *edge* beyond which they are exactly 0.
 
 
 # %%
 def atan(k: float, x: Tensor) -> Tensor:
     """Arc tangent, scaled to a step from 0 to 1."""
-    return torch.atan(math.pi / 2 * k * x) / math.pi + 0.5
+    angle = torch.atan(math.pi / 2 * k * x)
+    return angle / math.pi + 0.5
 
 
 def atan_slope(k: float, x: Tensor) -> Tensor:
     """Fang et al. (2021), snnTorch's usual one: area 1, height k / 2, long tails."""
-    return k / 2 / (1 + (math.pi / 2 * k * x) ** 2)
+    scaled = math.pi / 2 * k * x
+    return k / 2 / (1 + scaled**2)
 
 
 def fast_sigmoid(k: float, x: Tensor) -> Tensor:
@@ -285,6 +312,11 @@ def spiking(name: str, k: float) -> Function:
 # PyTorch can tell us. And where snnTorch has the same surrogate, both must agree. snnTorch
 # also takes a surrogate of your own, without a class: `surrogate.custom_surrogate` wants a
 # function of $x$, the gradient that arrives, and the spike.
+#
+# The figure has one panel for each shape. The black step is the same in all: it is what the
+# network sends. Compare the coloured lines at $-1$ on the horizontal axis. There sits a
+# neuron at rest, with an empty membrane: does it get any slope? The dotted line has twice
+# the steepness. It is higher at the threshold for some shapes, and narrower for all.
 
 
 # %%
@@ -293,14 +325,15 @@ def own_triangle(x: Tensor, grad: Tensor, spk: Tensor) -> Tensor:
     return grad * triangle_slope(2.0, x)
 
 
-def compare_slopes(config: Config, run: lesson.Run) -> None:
+def compare_slopes(config: Config, run: Run) -> None:
     """Compare each backward pass with autograd of its smooth function, and with snnTorch's."""
     x = 6 * torch.rand(10_000, dtype=torch.float64) - 3
     for name, (smooth, _) in SHAPES.items():
         worst = 0.0
         for k in (USUAL[name], *config.steepness):
             true = slope_of(partial(smooth, k), x)
-            worst = max(worst, apart(slope_of(spiking(name, k), x), true))
+            own = slope_of(spiking(name, k), x)
+            worst = max(worst, apart(own, true))
         run.proof(f"{name}: backward = autograd of smooth", worst, at_most=1e-9)
     builtins = {
         "atan(alpha=2)": (surrogate.atan(2.0), spiking("atan", 2.0)),
@@ -309,8 +342,9 @@ def compare_slopes(config: Config, run: lesson.Run) -> None:
         "straight_through_estimator()": (surrogate.straight_through_estimator(), spiking("boxcar", 0.0)),
         "custom_surrogate(triangle)": (surrogate.custom_surrogate(own_triangle), spiking("triangle", 2.0)),
     }
-    for name, (theirs, own) in builtins.items():
-        run.proof(f"own = {name}", apart(slope_of(theirs, x), slope_of(own, x)))
+    for name, (theirs, ours) in builtins.items():
+        difference = apart(slope_of(theirs, x), slope_of(ours, x))
+        run.proof(f"own = {name}", difference)
     draw_shapes(run)
 
 
@@ -319,10 +353,11 @@ def apart(one: Tensor, other: Tensor) -> float:
     return (one - other).abs().max().item()
 
 
-def draw_shapes(run: lesson.Run) -> None:
+def draw_shapes(run: Run) -> None:
     """Draw step, smooth function and slope of each shape; tell the slopes at some membranes."""
     title = f"One step, {len(SHAPES)} slopes: forward (black) and backward (colour)"
-    fig, axes = figures.new(title, columns=len(SHAPES), size=(12, 3.4), sharey=True)
+    wide = (12, 3.4)
+    fig, axes = figures.new(title, columns=len(SHAPES), size=wide, sharey=True)
     x = torch.linspace(-2, 2, 801)
     for ax, name, colour in zip(axes, SHAPES, figures.COLOURS, strict=False):
         smooth, slope = SHAPES[name]
@@ -339,13 +374,14 @@ def draw_shapes(run: lesson.Run) -> None:
     tell_slopes(run)
 
 
-def tell_slopes(run: lesson.Run) -> None:
+def tell_slopes(run: Run) -> None:
     """Tell the slope of each shape at some membranes."""
-    membranes = (-1.0, -0.5, 0.0, 0.5)
+    membranes = torch.tensor([-1.0, -0.5, 0.0, 0.5])
+    columns = ["shape", "at -1", "at -0.5", "at 0", "at 0.5"]
     rows = []
     for name, (_, slope) in SHAPES.items():
-        rows.append([name, *slope(USUAL[name], torch.tensor(membranes)).tolist()])
-    columns = ["shape", *(f"at {membrane:g}" for membrane in membranes)]
+        slopes = slope(USUAL[name], membranes)
+        rows.append([name, *slopes.tolist()])
     run.table("Surrogate slope at a membrane minus its threshold", columns, rows)
     at_rest = [row[1] for row in rows]
     run.say(
@@ -363,6 +399,15 @@ def tell_slopes(run: lesson.Run) -> None:
 # network 784-128-10 on MNIST, always the same first weights and batches, only the slope
 # changes. `lif` is the neuron of lesson 01 for a layer, `forward` runs the layers over time
 # (lesson 08 takes this apart), the class whose neuron fires most often is the answer.
+#
+# Where does the surrogate enter? In one line of `lif`, `spike(mem - 1.0)`: all the rest is
+# ordinary PyTorch, and autograd walks back through it by itself. The reset takes the spike
+# of the step before. It is *detached*: taken as a number, without a way back through it.
+# Chapter 5 asks what happens without that word.
+#
+# To compare fairly, all else must be the same. The seed sets the first weights and the
+# order of the batches, so two networks differ in the slope alone. And the learning rate
+# falls to 0, so that the last few batches do not decide what the table shows.
 
 
 # %%
@@ -370,6 +415,8 @@ HIDDEN = 128  # hidden neurons
 BATCH = 100
 RATE = 2e-3  # learning rate of Adam
 Sets = Sequence[Tensor]  # images [N, 784] and labels [N] to train with, and those to test with
+Result = tuple[float, list[float]]  # test accuracy in %, and the loss of each batch
+Losses = dict[str, list[float]]
 
 
 def lif(cur: Tensor, spike: Function, detach: bool = True) -> Tensor:
@@ -390,17 +437,20 @@ def lif(cur: Tensor, spike: Function, detach: bool = True) -> Tensor:
 def forward(net: nn.ModuleList, x: Tensor, spike: Function, num_steps: int, detach: bool = True) -> Tensor:
     """Show images x [B, 784] for num_steps. Returns: the spikes of the last layer [T, B, N]."""
     cur = net[0](x)  # [B, N]: the image stands still, so it is multiplied once
-    spk = lif(cur.expand(num_steps, -1, -1), spike, detach)  # [T, B, N]
+    shown = cur.expand(num_steps, -1, -1)  # [T, B, N]
+    spk = lif(shown, spike, detach)  # [T, B, N]
     for layer in net[1:]:
         spk = lif(layer(spk), spike, detach)  # [T, B, N]
     return spk
 
 
-def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> tuple[float, list[float]]:
+def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> Result:
     """Train 784-128-10; the score of a class is its spike count. Returns: test accuracy in %, losses."""
     images, labels, test_images, test_labels = sets
     torch.manual_seed(config.seed)  # the same weights and batches for each spike function
-    net = nn.ModuleList([nn.Linear(784, HIDDEN), nn.Linear(HIDDEN, 10)])
+    first = nn.Linear(784, HIDDEN)
+    second = nn.Linear(HIDDEN, 10)
+    net = nn.ModuleList([first, second])
     net.to(images.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
     updates = config.epochs * math.ceil(len(labels) / BATCH)
@@ -408,7 +458,8 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> t
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, updates)
     losses = []
     for _ in range(config.epochs):
-        for rows in torch.randperm(len(labels)).split(BATCH):
+        order = torch.randperm(len(labels))
+        for rows in order.split(BATCH):
             # exercise: one step of training; the score of a class is its spike count
             spk_rec = forward(net, images[rows], spike, config.num_steps, detach)
             counts = spk_rec.sum(0)  # [B, 10]
@@ -420,33 +471,41 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> t
             decay.step()
             losses.append(loss.item())
     with torch.no_grad():
-        counts = forward(net, test_images, spike, config.num_steps).sum(0)
+        spk_rec = forward(net, test_images, spike, config.num_steps)
+    counts = spk_rec.sum(0)
     right = counts.argmax(1) == test_labels
     return 100 * right.double().mean().item(), losses
 
 
 # %% [markdown]
-# First the dead neuron again, now a whole network that may learn 100 images by heart: with
-# the true slope its loss does not move at all, with each surrogate it falls.
+# First the dead neuron again, now a whole network that may learn 100 images by heart. That
+# is the easiest task there is: it sees the same batch again and again, and is judged on it.
+# A network that cannot do this will do nothing else, so it is a good first test of any new
+# network. A network that guesses has a loss of $\ln 10 = 2.30$. With the true slope the
+# loss does not move at all, with each surrogate it falls.
 
 
 # %%
-def learn_by_heart(config: Config, run: lesson.Run, sets: Sets) -> dict[str, list[float]]:
+def learn_by_heart(config: Config, run: Run, sets: Sets) -> Losses:
     """Train on one fixed batch with the true slope of the step, 0, and with each surrogate."""
     few = [part[:BATCH] for part in sets]
     settings = replace(config, epochs=50)
-    losses = {"true slope": train(settings, few, heaviside)[1]}
+    _, still = train(settings, few, heaviside)
+    losses = {"true slope": still}
+    ends = []
     for name, k in USUAL.items():
-        losses[name] = train(settings, few, spiking(name, k))[1]
-    still = losses["true slope"]
-    run.proof("step: change of the loss", max(still) - min(still), at_most=1e-5)  # room for rounding
-    worst = max(losses[name][-1] for name in SHAPES) / still[0]
+        _, curve = train(settings, few, spiking(name, k))
+        losses[name] = curve
+        ends.append(curve[-1])
+    change = max(still) - min(still)
+    run.proof("step: change of the loss", change, at_most=1e-5)  # room for rounding
+    worst = max(ends) / still[0]
     run.measure("loss left, worst shape", 100 * worst, "%", at_most=25)
     draw_learning(run, losses, worst)
     return losses
 
 
-def draw_learning(run: lesson.Run, losses: dict[str, list[float]], worst: float) -> None:
+def draw_learning(run: Run, losses: Losses, worst: float) -> None:
     """Draw the loss on 100 images, for the true slope and for each surrogate."""
     still = losses["true slope"]
     fig, (ax,) = figures.new(
@@ -456,7 +515,9 @@ def draw_learning(run: lesson.Run, losses: dict[str, list[float]], worst: float)
     colours = ("black", *figures.COLOURS)
     for (name, curve), colour in zip(losses.items(), colours, strict=False):
         ax.plot(curve, color=colour, label=name)
-    ax.set(xlabel="step of Adam, on the same 100 images", ylabel="cross-entropy, nats", ylim=(0, None))
+    ax.set_xlabel("step of Adam, on the same 100 images")
+    ax.set_ylabel("cross-entropy, nats")
+    ax.set_ylim(0, None)
     figures.legend_outside(ax)
     run.figure(fig, "dead_network")
 
@@ -470,6 +531,12 @@ def draw_learning(run: lesson.Run, losses: dict[str, list[float]], worst: float)
 # If the slope there is 0, a resting neuron hears nothing. It can learn only on steps where
 # its membrane comes nearer. So accuracy should fall, sooner or later, as the window
 # narrows. The right panel of the figure draws the accuracy against the slope at rest.
+#
+# *How to look.* On the left each shape has its own line over $k$: if $k$ alone were what
+# matters, the lines would lie on each other. On the right the same networks are drawn
+# again, over the slope at rest, as a share of the height: a number that means the same for
+# all shapes. Do the points fall together there? A slope of exactly 0 has no place on a
+# logarithmic axis, so it is drawn at the far left end.
 
 
 # %%
@@ -479,23 +546,26 @@ Accuracies = dict[str, dict[float, float]]  # shape, k: test accuracy in %
 def slope_at_rest(name: str, k: float) -> float:
     """Give the slope for a neuron at rest, one threshold away from firing, as a share of the height."""
     _, slope = SHAPES[name]
-    rest, height = slope(k, torch.tensor([-1.0, 0.0], dtype=torch.float64))
+    membranes = torch.tensor([-1.0, 0.0], dtype=torch.float64)
+    rest, height = slope(k, membranes)
     return (rest / height).item()
 
 
-def sweep(config: Config, run: lesson.Run, sets: Sets) -> Accuracies:
+def sweep(config: Config, run: Run, sets: Sets) -> Accuracies:
     """Train the same network with each shape and each steepness."""
     ks = sorted({*config.steepness, *USUAL.values(), STEEP})
-    pairs = [(name, k) for name in SHAPES for k in ks]
+    pairs = list(product(SHAPES, ks))
     done: Accuracies = run.load("sweep") or {name: {} for name in SHAPES}
     for name, k in run.progress(pairs, "training"):
         if k not in done[name]:
-            done[name][k], _ = train(config, sets, spiking(name, k))
+            accuracy, _ = train(config, sets, spiking(name, k))
+            done[name][k] = accuracy
             run.save("sweep", done)
     for kind, names in WINDOWS.items():
-        rows = []
+        rows: list[list[Any]] = []
         for k in ks:
-            rows.append([f"{k:g}", *(done[name][k] for name in names)])
+            accuracies = [done[name][k] for name in names]
+            rows.append([f"{k:g}", *accuracies])
         run.table(f"Test accuracy in %, windows with {kind}", ["k", *names], rows)
     return done
 
@@ -504,21 +574,27 @@ def sweep(config: Config, run: lesson.Run, sets: Sets) -> Accuracies:
 WORST_SHAPE = {"quick": 85, "cpu": 92, "gpu": 96}  # %
 SPREAD = {"quick": 3, "cpu": 1, "gpu": 1}  # points
 WITH_SLOPE = {"quick": 80, "cpu": 85, "gpu": 85}  # %
-WINDOWS = {"a tail": ("atan", "fast sigmoid", "sigmoid"), "an edge": ("triangle", "boxcar")}
+WINDOWS = {
+    "a tail": ("atan", "fast sigmoid", "sigmoid"),
+    "an edge": ("triangle", "boxcar"),
+}
 
 
-def judge_sweep(config: Config, run: lesson.Run, sets: Sets, done: Accuracies) -> None:
+def judge_sweep(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     """Say how much the shape costs, how much k, and what the straight-through estimator reaches."""
     usual = []
     swings = []
     for name, found in done.items():
-        usual.append(found[USUAL[name]])
-        swings.append(max(found.values()) - min(found.values()))
+        best_k = USUAL[name]
+        usual.append(found[best_k])
+        accuracies = found.values()
+        swings.append(max(accuracies) - min(accuracies))
     across = max(usual) - min(usual)
     straight, _ = train(config, sets, spiking("boxcar", 0.0))
     run.measure("accuracy, worst shape at usual k", min(usual), "%", at_least=WORST_SHAPE)
     run.measure("spread over shapes", across, "points", at_most=SPREAD, headline=True)
-    run.measure("spread over k, mean", float(np.mean(swings)), "points", at_least=20)
+    swing = float(np.mean(swings))
+    run.measure("spread over k, mean", swing, "points", at_least=20)
     run.measure("accuracy, straight-through estimator", straight, "%")
     run.say(
         f"Each at its best k, the shapes lie {across:.1f} points apart. k alone costs "
@@ -528,31 +604,36 @@ def judge_sweep(config: Config, run: lesson.Run, sets: Sets, done: Accuracies) -
     draw_sweep(run, done)
 
 
-def draw_sweep(run: lesson.Run, done: Accuracies) -> None:
+def draw_sweep(run: Run, done: Accuracies) -> None:
     """Draw the accuracy against k, and against the slope that a neuron at rest gets."""
     fig, axes = figures.new("", columns=2, size=(10.5, 4), sharey=True)
     with_slope = []
     without = []
-    for (name, found), marker in zip(done.items(), "osD^v", strict=True):
-        rest = [slope_at_rest(name, k) for k in found]
-        for share, accuracy in zip(rest, found.values(), strict=True):
+    for marker, (name, found) in zip("osD^v", done.items(), strict=True):
+        at_rest = []
+        for k, accuracy in found.items():
+            share = slope_at_rest(name, k)
+            at_rest.append(share)
             if share > 0.01:
                 with_slope.append(accuracy)
             if share == 0:
                 without.append(accuracy)
-        axes[0].plot(found.keys(), found.values(), f"{marker}-", label=name)
-        axes[1].plot(np.maximum(rest, 1e-12), found.values(), marker, label=name)
+        accuracies = list(found.values())
+        axes[0].plot(list(found), accuracies, f"{marker}-", label=name)
+        axes[1].plot(np.maximum(at_rest, 1e-12), accuracies, marker, label=name)
     axes[0].set(xscale="log", xlabel="steepness k", ylabel="test accuracy, %")
     axes[1].set(xscale="log", xlabel="slope at rest / slope at threshold (less than 1e-12: drawn there)")
     figures.legend_outside(axes[1])
+    worst_with = min(with_slope)
+    best_without = max(without)
     figures.retitle(
         fig,
-        f"With a slope at rest above 0.01: {min(with_slope):.0f} % or better. "
-        f"With none: {min(without):.0f} to {max(without):.0f} %",
+        f"With a slope at rest above 0.01: {worst_with:.0f} % or better. "
+        f"With none: {min(without):.0f} to {best_without:.0f} %",
     )
     run.figure(fig, "shape_and_steepness")
-    run.measure("accuracy, worst with slope at rest", min(with_slope), "%", at_least=WITH_SLOPE)
-    run.measure("accuracy, best without slope at rest", max(without), "%")
+    run.measure("accuracy, worst with slope at rest", worst_with, "%", at_least=WITH_SLOPE)
+    run.measure("accuracy, best without slope at rest", best_without, "%")
 
 
 # %% [markdown]
@@ -569,6 +650,14 @@ def draw_sweep(run: lesson.Run, done: Accuracies) -> None:
 # ($k = 2$) has $-0.1$. Steps that come near the threshold multiply such factors. So look at
 # the norm of the gradient for more and more time steps. The same figure follows the
 # gradient through depth: there, height and width of the window are multiplied once a layer.
+#
+# Why the *norm*? It says how long the gradient is, whatever its direction. A network that
+# is well behaved keeps it within a few powers of ten, over layers and over steps: if it
+# shrinks to nothing, the first layer hears nothing; if it explodes, one batch ruins the
+# weights. Each curve is divided by its own first point, so only its course counts, not its
+# height. The left and middle panels go through depth, with the best $k$ of each shape and
+# with $k = 25$; the right one goes through time. Its vertical axis is logarithmic: a
+# straight line up is exponential growth.
 
 
 # %%
@@ -577,37 +666,62 @@ STEPS = (5, 10, 25, 50)  # time steps
 Curves = dict[str, list[float]]
 
 
-def flow(x: Tensor, spike: Function, depth: int, num_steps: int, seed: int, detach: bool = True) -> float:
-    """Give the norm of the first layer's gradient in a deep net, for images x [B, 784]."""
+def deep_net(depth: int, seed: int) -> nn.ModuleList:
+    """Give layers of HIDDEN neurons, with weights so large that each layer fires about equally."""
     torch.manual_seed(seed)
     layers = [nn.Linear(784, HIDDEN, bias=False)]
     for _ in range(depth - 1):
         layers.append(nn.Linear(HIDDEN, HIDDEN, bias=False))
-    nn.init.normal_(layers[0].weight, std=1 / math.sqrt(784))
-    for layer in layers[1:]:
-        nn.init.normal_(layer.weight, std=2 / math.sqrt(HIDDEN))  # so that each layer fires about equally
-    net = nn.ModuleList(layers)
-    spk_rec = forward(net.to(x.device), x, spike, num_steps, detach)
+    first, *others = layers
+    nn.init.normal_(first.weight, std=1 / math.sqrt(784))
+    for layer in others:
+        nn.init.normal_(layer.weight, std=2 / math.sqrt(HIDDEN))
+    return nn.ModuleList(layers)
+
+
+def flow(x: Tensor, spike: Function, depth: int, num_steps: int, seed: int, detach: bool = True) -> float:
+    """Give the norm of the first layer's gradient in a deep net, for images x [B, 784]."""
+    net = deep_net(depth, seed).to(x.device)
+    spk_rec = forward(net, x, spike, num_steps, detach)
     rates = spk_rec.mean(0)
     loss = (rates * torch.randn_like(rates)).mean()  # some direction of the output
-    (grad,) = torch.autograd.grad(loss, layers[0].weight)
+    weight = next(net.parameters())  # of the first layer
+    (grad,) = torch.autograd.grad(loss, weight)
     return grad.double().norm().item()
 
 
-def measure_flow(config: Config, run: lesson.Run, x: Tensor) -> None:
+def flow_through_depth(config: Config, x: Tensor, name: str, k: float) -> list[float]:
+    """Give the norm of the first layer's gradient for each of DEPTHS."""
+    spike = spiking(name, k)
+    norms = []
+    for depth in DEPTHS:
+        norm = flow(x, spike, depth, config.num_steps, config.seed)
+        norms.append(norm)
+    return norms
+
+
+def flow_through_time(config: Config, x: Tensor, k: float, detach: bool) -> list[float]:
+    """Give the norm of the gradient of the first of two layers for each of STEPS, with atan."""
+    spike = spiking("atan", k)
+    norms = []
+    for steps in STEPS:
+        norm = flow(x, spike, 2, steps, config.seed, detach)
+        norms.append(norm)
+    return norms
+
+
+def measure_flow(config: Config, run: Run, x: Tensor) -> None:
     """Follow the first layer's gradient over depth, for wide and narrow windows, and over time."""
     wide: Curves = {}
     narrow: Curves = {}
-    for name in SHAPES:
-        for curves, k in ((wide, USUAL[name]), (narrow, STEEP)):
-            norms = [flow(x, spiking(name, k), depth, config.num_steps, config.seed) for depth in DEPTHS]
-            curves[f"{name}, k {k:g}"] = norms
+    for name, k in USUAL.items():
+        wide[f"{name}, k {k:g}"] = flow_through_depth(config, x, name, k)
+        narrow[f"{name}, k {STEEP:g}"] = flow_through_depth(config, x, name, STEEP)
     time: Curves = {}
-    for detach in (True, False):
-        reset = "detached" if detach else "attached"
-        for k in (USUAL["atan"], STEEP):
-            norms = [flow(x, spiking("atan", k), 2, steps, config.seed, detach) for steps in STEPS]
-            time[f"atan, k {k:g}, reset {reset}"] = norms
+    for k in (USUAL["atan"], STEEP):
+        time[f"atan, k {k:g}, reset detached"] = flow_through_time(config, x, k, detach=True)
+    for k in (USUAL["atan"], STEEP):
+        time[f"atan, k {k:g}, reset attached"] = flow_through_time(config, x, k, detach=False)
     attached = time["atan, k 25, reset attached"]
     detached = time["atan, k 25, reset detached"]
     growth = math.log10(attached[2] / detached[2])
@@ -615,7 +729,7 @@ def measure_flow(config: Config, run: lesson.Run, x: Tensor) -> None:
     draw_flow(run, [wide, narrow, time], growth)
 
 
-def draw_flow(run: lesson.Run, flows: list[Curves], growth: float) -> None:
+def draw_flow(run: Run, flows: list[Curves], growth: float) -> None:
     """Draw the gradient of the first layer, relative to the shallowest or shortest network."""
     fig, axes = figures.new(
         f"After {STEPS[2]} steps an attached reset has changed the gradient by {growth:.1f} decades (right)",
@@ -623,16 +737,25 @@ def draw_flow(run: lesson.Run, flows: list[Curves], growth: float) -> None:
         size=(11.5, 4.2),
     )
     for ax, curves, steps in zip(axes, flows, (DEPTHS, DEPTHS, STEPS), strict=True):
-        for (label, norms), marker in zip(curves.items(), "osD^v", strict=False):
-            ax.plot(steps, np.array(norms) / norms[0], f"{marker}-", label=label)
-        ax.set(yscale="log", ylim=(1e-7, None), xticks=steps)
-        ax.set_xlabel("layers" if steps == DEPTHS else "time steps T, with 2 layers")
+        for marker, (label, norms) in zip("osD^v", curves.items(), strict=False):
+            relative = np.array(norms) / norms[0]
+            ax.plot(steps, relative, f"{marker}-", label=label)
+        ax.set(yscale="log", ylim=(1e-7, None))
+        ax.set(xticks=steps, xlabel="layers")
         ax.legend(loc="lower left")
+    axes[2].set_xlabel("time steps T, with 2 layers")
     axes[0].set_ylabel("gradient norm of layer 1, relative")
     run.figure(fig, "gradient_flow")
 
 
-def attach_the_reset(config: Config, run: lesson.Run, sets: Sets, done: Accuracies) -> None:
+# %% [markdown]
+# A long gradient need not be a useless one; Adam would divide the length away. So the last
+# step of the catch is the one that counts: train the network with the attached reset, all
+# else as in chapter 4, and compare it with the same $k$ there.
+
+
+# %%
+def attach_the_reset(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     """Catch: train with a reset that is part of the gradient."""
     spike = spiking("atan", STEEP)
     attached, _ = train(config, sets, spike, detach=False)
@@ -653,11 +776,14 @@ def attach_the_reset(config: Config, run: lesson.Run, sets: Sets, done: Accuraci
 # slopes at three membranes: `sigmoid` overflows far below the threshold; `triangular` has
 # the slope of a tent, which is negative above the threshold; `heaviside` that of a ReLU. A
 # wrong sign above the threshold tells a neuron that fired to fire less, when more was
-# asked.
+# asked. So before you use a surrogate that you did not write, draw its slope: `slope_of` of
+# chapter 1 is all that it takes. Whether a wrong sign hurts is another question, and the
+# table of measures below answers it for `triangular`: compare its accuracy with those of
+# chapter 4.
 
 
 # %%
-def height_and_sign(config: Config, run: lesson.Run, sets: Sets, done: Accuracies) -> None:
+def height_and_sign(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     """Change the height of a slope, and its sign; show the odd built-ins."""
 
     def high_slope(x: Tensor) -> Tensor:
@@ -673,30 +799,33 @@ def height_and_sign(config: Config, run: lesson.Run, sets: Sets, done: Accuracie
     show_odd_slopes(run)
 
 
-def show_odd_slopes(run: lesson.Run) -> None:
+def show_odd_slopes(run: Run) -> None:
     """Tell the slopes of three built-ins at three membranes."""
     membranes = torch.tensor([-4.0, -0.5, 0.5])
     rows = []
     for builtin in (surrogate.sigmoid, surrogate.triangular, surrogate.heaviside):
-        slopes = slope_of(builtin(), membranes).tolist()
-        rows.append([f"{builtin.__name__}()", *(f"{slope:.2g}" for slope in slopes)])
+        slopes = slope_of(builtin(), membranes)
+        told = [f"{slope:.2g}" for slope in slopes.tolist()]
+        rows.append([f"{builtin.__name__}()", *told])
     columns = ["mem - threshold", "-4", "-0.5", "0.5"]
     run.table("Odd slopes of snnTorch 1.0.0", columns, rows)
 
 
 # %%
-def load_digits(config: Config, run: lesson.Run) -> Sets:
+def load_digits(config: Config, run: Run) -> Sets:
     """Give MNIST as images [N, 784] from 0 to 1 and labels [N], to train with and to test with."""
     sets = []
     for split in ("train", "test"):
-        part = data.load("mnist", split).subset(config.images, config.seed)
+        whole = data.load("mnist", split)
+        part = whole.subset(config.images, config.seed)
         run.uses(part)
         pixels = part.images.flatten(1).to(run.device)
-        sets += [pixels / 255, part.labels.to(run.device)]
+        sets.append(pixels / 255)
+        sets.append(part.labels.to(run.device))
     return sets
 
 
-def main(config: Config, run: lesson.Run) -> None:
+def main(config: Config, run: Run) -> None:
     dead_neuron(config, run)
     compare_slopes(config, run)
     sets = load_digits(config, run)
