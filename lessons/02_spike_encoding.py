@@ -61,6 +61,7 @@ SCALES: lesson.Scales = {
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "train_images": 60_000, "test_images": 10_000},
 }
+Run = lesson.Run
 Digits = tuple[Tensor, Tensor]  # pixels [B, 784], 0..1; labels [B]
 
 # %% [markdown]
@@ -79,6 +80,9 @@ Digits = tuple[Tensor, Tensor]  # pixels [B, 784], 0..1; labels [B]
 # The figure shows the row of pixels that the orange line crosses (for delta: all 28
 # sensors, as the whole digit moves past). Read it along the time axis: where does a bright
 # column differ from a dim one, by *how many* spikes it has, or by *when*?
+#
+# Note the shapes. An image is 784 pixels, `[B, N]`; its train is `[T, B, N]`, with time in
+# front. So encoding adds an axis, and decoding takes it away again.
 
 
 # %%
@@ -105,22 +109,27 @@ def three_trains(x: Tensor) -> dict[str, Tensor]:
     # end
 
 
-def show_three_codes(config: Config, run: lesson.Run, x: Tensor) -> None:
+def show_three_codes(config: Config, run: Run, x: Tensor) -> None:
     """Encode one digit x [1, 784] with snnTorch's three codes, and draw the spikes of its middle row."""
     with torch.random.fork_rng():  # what is measured below draws the same numbers with and without this
         trains = three_trains(x)
-    counts = {name: int(spk.abs().sum()) for name, spk in trains.items()}
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    counts = {}
+    told = []
+    for name, spk in trains.items():
+        counts[name] = int(spk.abs().sum())
+        told.append(f"{name} {counts[name]}")
     fig, axes = figures.new(
-        f"Spikes for one digit: {told}",
+        "Spikes for one digit: " + ", ".join(told),
         columns=4,
         size=(11, 3.2),
         width_ratios=(1, 1.6, 1.6, 1.6),
     )
-    draw_picture(axes[0], x, "the line is drawn")
-    axes[0].axhline(14, color=figures.ORANGE, lw=1)
-    for ax, name in zip(axes[1:], trains, strict=True):
-        draw_middle_row(ax, trains[name][:, 0].cpu())
+    picture, *others = axes
+    draw_picture(picture, x, "the line is drawn")
+    picture.axhline(14, color=figures.ORANGE, lw=1)
+    for ax, name in zip(others, trains, strict=True):
+        spk = trains[name][:, 0].cpu()
+        draw_middle_row(ax, spk)
         ax.set(title=name, xlabel="time, steps", ylabel="column")
     run.figure(fig, "three_codes")
     run.say(
@@ -131,7 +140,8 @@ def show_three_codes(config: Config, run: lesson.Run, x: Tensor) -> None:
 
 def draw_picture(ax: "figures.Axes", x: Tensor, title: str) -> None:
     """Draw pixels x [1, 784], 0 black to 1 white."""
-    ax.imshow(x.view(28, 28).cpu(), cmap="gray", vmin=0, vmax=1)
+    picture = x.view(28, 28).cpu()
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
     ax.set(title=title, xticks=[], yticks=[])
 
 
@@ -258,18 +268,21 @@ def decode_change(spk: Tensor) -> Tensor:
 
 
 # %%
-def prove_rate(run: lesson.Run, x: Tensor) -> None:
+def prove_rate(run: Run, x: Tensor) -> None:
     """Compare own rate code with the pixels [B, 784] and, in distribution, with ``spikegen.rate``."""
     one = x[:1]
     steps = 10_000
     variance = one * (1 - one) / steps  # of a binomial mean
     error = variance.sqrt().clamp(min=1e-6)
-    z = (decode_rate(rate(one, steps)) - one) / error
-    run.proof("mean of a rate code -> pixel, max |z|", z.abs().max().item(), at_most=7)
+    mean = decode_rate(rate(one, steps))
+    z = (mean - one) / error
+    largest = z.abs().max().item()
+    run.proof("mean of a rate code -> pixel, max |z|", largest, at_most=7)
     own = times_fired(rate(x, 100))
     theirs = times_fired(spikegen.rate(x, 100))
     both = (own + theirs).clamp(min=1)
-    chi2 = ((own - theirs) ** 2 / both).sum().item()
+    apart = (own - theirs) ** 2
+    chi2 = (apart / both).sum().item()
     spread = math.sqrt(200)
     run.proof("own rate ~ spikegen, chi-square as z", (chi2 - 100) / spread, at_most=7)
 
@@ -280,7 +293,7 @@ def times_fired(spk: Tensor) -> Tensor:
     return torch.bincount(times, minlength=len(spk) + 1)
 
 
-def prove_codes(config: Config, run: lesson.Run, x: Tensor) -> None:
+def prove_codes(config: Config, run: Run, x: Tensor) -> None:
     """Compare the other codes with ``snntorch.spikegen`` and with what they encode, on digits [B, 784]."""
     other_latency = 0
     other_delta = 0
@@ -298,11 +311,12 @@ def prove_codes(config: Config, run: lesson.Run, x: Tensor) -> None:
     run.proof("own delta = spikegen, spikes that differ", other_delta, at_most=0)
     run.proof("latency -> pixel, in steps", worst, at_most=0.5 + 1e-4)  # time is rounded by half a step
     error = decode_phase(phase(x, 8)) - x
-    run.proof("phase, 8 steps -> pixel", error.abs().max().item())
+    largest = error.abs().max().item()
+    run.proof("phase, 8 steps -> pixel", largest)
     prove_retina(run, x)
 
 
-def prove_retina(run: lesson.Run, x: Tensor) -> None:
+def prove_retina(run: Run, x: Tensor) -> None:
     """Add up the spikes of the retina code: they must follow a slow signal, never a whole CHANGE behind."""
     steps = int(27 / CHANGE) + 2  # so slow that no step changes by a whole CHANGE
     signal = scan(x, steps)
@@ -354,7 +368,8 @@ def phase(x: Tensor, num_steps: int) -> Tensor:
     cycles = num_steps // cycle
     grey = (x * 255).round().int()
     bits = [(grey >> (7 - step)) & 1 for step in range(cycle)]  # the bit worth most comes first
-    spk = torch.stack(bits).to(x.dtype).repeat(cycles, 1, 1)
+    once = torch.stack(bits).to(x.dtype)  # one cycle
+    spk = once.repeat(cycles, 1, 1)
     silent = x.new_zeros(num_steps - len(spk), *x.shape)  # the steps that are left
     return torch.cat([spk, silent])
 
@@ -364,8 +379,8 @@ def decode_phase(spk: Tensor) -> Tensor:
     cycle = min(8, len(spk))
     cycles = len(spk) // cycle
     place = torch.arange(len(spk), device=spk.device) % cycle
-    worth = (2.0 ** (7 - place) / 255).to(spk.dtype)
-    total = torch.tensordot(worth, spk, 1)
+    worth = 2.0 ** (7 - place) / 255
+    total = torch.tensordot(worth.to(spk.dtype), spk, 1)
     return (total / cycles).clamp(0, 1)
 
 
@@ -440,7 +455,8 @@ CODES: dict[str, tuple[Encode, Decode]] = {
 # %%
 RIDGE = 0.1  # penalty on large weights of the read-out; chosen on training images
 BATCH = 10  # images encoded at once
-Results = dict[tuple[str, int], dict[str, float]]  # by code and num_steps: what is measured, its value
+Found = dict[str, float]  # what is measured, and its value
+Results = dict[tuple[str, int], Found]  # by code and num_steps
 
 
 def psnr(x: Tensor, decoded: Tensor) -> float:
@@ -461,7 +477,8 @@ def information(x: Tensor, decoded: Tensor) -> float:
     count = torch.bincount(pair.flatten(), minlength=16 * 128)
     joint = count.view(16, 128) / x.numel()  # p(x, y)
     alone = joint.sum(1, keepdim=True) * joint.sum(0)  # p(x) p(y) [16, 128]
-    return (joint * torch.log2(joint / alone)).nansum().item()  # nansum: 0 log 0 is 0
+    terms = joint * torch.log2(joint / alone)
+    return terms.nansum().item()  # nansum: 0 log 0 is 0
 
 
 def fit_readout(x: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
@@ -471,7 +488,8 @@ def fit_readout(x: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
     centred = x - mean
     ridge = RIDGE * torch.eye(len(mean), device=x.device)
     gram = centred.T @ centred / len(x) + ridge
-    weights = torch.linalg.solve(gram, centred.T @ target / len(x))  # (X'X + ridge) W = X'Y
+    wanted = centred.T @ target / len(x)
+    weights = torch.linalg.solve(gram, wanted)  # (X'X + ridge) W = X'Y
 
     def read(pixels: Tensor) -> Tensor:
         scores = (pixels - mean) @ weights + target.mean(0)  # [B, 10]
@@ -492,7 +510,7 @@ def damaged(spk: Tensor, config: Config) -> dict[str, Tensor]:
     return {"": spk, "drop": spk * kept, "jitter": jittered}
 
 
-def measure_code(config: Config, code: str, steps: int, train: Digits, test: Digits) -> dict[str, float]:
+def measure_code(config: Config, code: str, steps: int, train: Digits, test: Digits) -> Found:
     """Measure one code. The read-out learns from trains as sent; damage comes to the test images only."""
     encode, decode = CODES[code]
     train_x, train_labels = train
@@ -503,17 +521,21 @@ def measure_code(config: Config, code: str, steps: int, train: Digits, test: Dig
     readout = fit_readout(torch.cat(learnt), train_labels)
     spikes, seen = send_and_damage(config, code, steps, x)
     bits = information(x, seen[""])
-    found = {"spikes": spikes, "bits/pixel": bits}
+    found: Found = {"spikes": spikes, "bits/pixel": bits}
     found["bits/spike"] = 784 * bits / spikes if spikes else 0.0
     for damage, decoded in seen.items():
         found[f"dB {damage}".rstrip()] = psnr(x, decoded)
     for damage, decoded in seen.items():
         right = readout(decoded) == labels
-        found[f"% {damage}".rstrip()] = 100 * right.float().mean().item()
+        share = right.float().mean().item()
+        found[f"% {damage}".rstrip()] = 100 * share
     return found
 
 
-def send_and_damage(config: Config, code: str, steps: int, x: Tensor) -> tuple[float, dict[str, Tensor]]:
+Seen = dict[str, Tensor]  # decoded pixels [B, 784], by damage
+
+
+def send_and_damage(config: Config, code: str, steps: int, x: Tensor) -> tuple[float, Seen]:
     """Encode images x [B, 784], damage the spikes, decode. Returns: spikes an image; decoded, by damage."""
     encode, decode = CODES[code]
     spikes = 0.0
@@ -522,8 +544,11 @@ def send_and_damage(config: Config, code: str, steps: int, x: Tensor) -> tuple[f
         spk = encode(part, steps)  # [T, B, N]
         spikes += spk.abs().sum().item() / len(x)
         for damage, left in damaged(spk, config).items():
-            parts.setdefault(damage, []).append(decode(left))
-    seen = {damage: torch.cat(decoded) for damage, decoded in parts.items()}
+            decoded = decode(left)
+            parts.setdefault(damage, []).append(decoded)
+    seen: Seen = {}
+    for damage, batches in parts.items():
+        seen[damage] = torch.cat(batches)
     return spikes, seen
 
 
@@ -541,7 +566,7 @@ SENT = ("spikes", "bits/pixel", "bits/spike", "dB", "%")  # what is measured wit
 MEANING = {"dB": "PSNR, dB", "%": "digits told by the read-out, %"}  # labels of the two axes
 
 
-def measure_codes(config: Config, run: lesson.Run, train: Digits, test: Digits) -> Results:
+def measure_codes(config: Config, run: Run, train: Digits, test: Digits) -> Results:
     """Measure every code at every length, as sent and after damage."""
     cases = []
     for code in CODES:
@@ -573,7 +598,7 @@ def title_of_lengths(steps: Sequence[int], results: Results) -> str:
     return f"PSNR in dB, {few} to {most} steps: " + ", ".join(told)
 
 
-def draw_lengths(config: Config, run: lesson.Run, results: Results) -> None:
+def draw_lengths(config: Config, run: Run, results: Results) -> None:
     """Draw PSNR and read-out against num_steps."""
     steps = config.num_steps
     title = title_of_lengths(steps, results)
@@ -582,14 +607,15 @@ def draw_lengths(config: Config, run: lesson.Run, results: Results) -> None:
         for code in CODES:
             values = [results[code, t][unit] for t in steps]
             ax.semilogx(steps, values, ".-", label=code)
-        ax.set(xlabel="num_steps", ylabel=MEANING[unit], xticks=steps, xticklabels=steps)
+        ax.set(xlabel="num_steps", ylabel=MEANING[unit])
+        ax.set(xticks=steps, xticklabels=steps)
         ax.minorticks_off()
     figures.legend_outside(axes[1])
     run.figure(fig, "num_steps")
     say_lengths(config, run, results)
 
 
-def say_lengths(config: Config, run: lesson.Run, results: Results) -> None:
+def say_lengths(config: Config, run: Run, results: Results) -> None:
     """Say what more steps bring to rate, and how delta and retina differ."""
     few = config.num_steps[0]
     most = config.num_steps[-1]
@@ -600,8 +626,9 @@ def say_lengths(config: Config, run: lesson.Run, results: Results) -> None:
         before = results[code, few]["bits/pixel"]
         after = results[code, most]["bits/pixel"]
         bits[code] = f"{before:.2f} to {after:.2f}"
+    gained = long["dB"] - short["dB"]
     run.say(
-        f"From {few} to {most} steps the picture of a rate code gains {long['dB'] - short['dB']:.0f} dB; "
+        f"From {few} to {most} steps the picture of a rate code gains {gained:.0f} dB; "
         f"its read-out only goes from {short['%']:.0f} to {long['%']:.0f} %. Delta, which forgets slow "
         f"changes, goes from {bits['delta']} bits a pixel, retina from "
         f"{bits['retina']}."
@@ -622,13 +649,18 @@ def say_lengths(config: Config, run: lesson.Run, results: Results) -> None:
 #
 # The read-out was trained on trains without damage, and is not trained again: damage comes
 # when the network is in use, as it would from a faulty link.
+#
+# The table has two lengths, the shortest and the middle one, since "fast" is about few
+# steps and "fragile" about what a single spike carries. Its last column is latency minus
+# rate: a number above 0 means that latency is ahead. The saying predicts its signs; write
+# them down before you look.
 
 
 # %%
 DAMAGES = ("", " drop", " jitter")
 
 
-def try_the_saying(config: Config, run: lesson.Run, results: Results) -> None:
+def try_the_saying(config: Config, run: Run, results: Results) -> None:
     """Hold "rate is robust but slow, latency fast but fragile" against the numbers."""
     few = config.num_steps[0]
     middle = config.num_steps[len(config.num_steps) // 2]
@@ -639,7 +671,8 @@ def try_the_saying(config: Config, run: lesson.Run, results: Results) -> None:
         for unit in ("dB", "%"):
             for damage in DAMAGES:
                 name = unit + damage
-                rows.append([name, steps, slow[name], fast[name], fast[name] - slow[name]])
+                ahead = fast[name] - slow[name]
+                rows.append([name, steps, slow[name], fast[name], ahead])
     columns = ["", "steps", "rate", "latency", "latency ahead by"]
     run.table("Latency ahead as sent, rate after damage?", columns, rows)
     measure_fast(run, few, results)
@@ -647,22 +680,26 @@ def try_the_saying(config: Config, run: lesson.Run, results: Results) -> None:
     draw_damages(run, middle, results)
 
 
-def measure_fast(run: lesson.Run, steps: int, results: Results) -> None:
+def measure_fast(run: Run, steps: int, results: Results) -> None:
     """Measure how many steps rate needs to draw as well as latency does in a few."""
-    ahead = results["latency", steps]["dB"] - results["rate", steps]["dB"]
+    fast = results["latency", steps]
+    slow = results["rate", steps]
+    ahead = fast["dB"] - slow["dB"]
     # A rate code's squared error falls as 1 / T, so a gain in dB is worth so many steps:
     worth = steps * 10 ** (ahead / 10)
     goal = {"quick": 25, "cpu": 28, "gpu": 28}
     run.measure(f"rate steps worth {steps} latency steps", worth, at_least=goal, headline=True)
 
 
-def measure_fragile(run: lesson.Run, steps: int, results: Results) -> None:
+def measure_fragile(run: Run, steps: int, results: Results) -> None:
     """Measure what a spike of latency is worth, and what lost spikes cost, beside rate."""
     slow = results["rate", steps]
     fast = results["latency", steps]
     bits = fast["bits/spike"] / slow["bits/spike"]
     run.measure(f"bits a spike, latency / rate, {steps} steps", bits, at_least=10)
-    lost = fast["dB"] - fast["dB drop"] - slow["dB"] + slow["dB drop"]
+    fast_lost = fast["dB"] - fast["dB drop"]
+    slow_lost = slow["dB"] - slow["dB drop"]
+    lost = fast_lost - slow_lost
     run.measure(f"lost to drops, latency - rate, {steps} steps", lost, "dB", at_least=15)
     digits = {"quick": 65, "cpu": 84, "gpu": 84}
     run.measure(f"digits told, latency, {steps} steps", fast["%"], "%", at_least=digits)
@@ -678,7 +715,7 @@ def title_of_damages(steps: int, results: Results) -> str:
     return f"PSNR in dB, {steps} steps: " + "; ".join(told)
 
 
-def draw_damages(run: lesson.Run, steps: int, results: Results) -> None:
+def draw_damages(run: Run, steps: int, results: Results) -> None:
     """Draw what the damages leave of picture and read-out."""
     title = title_of_damages(steps, results)
     fig, axes = figures.new(title, columns=2, size=(10, 3.6))
@@ -723,19 +760,23 @@ def title_of_rasters(found: dict[str, tuple[float, float]]) -> str:
     return "PSNR of this digit, dB, as sent and with spikes dropped: " + ", ".join(told)
 
 
-def draw_rasters(config: Config, run: lesson.Run, x: Tensor) -> None:
+def draw_rasters(config: Config, run: Run, x: Tensor) -> None:
     """Draw one digit [1, 784] under each code: the spikes of its middle row, and what is decoded."""
-    widths = (3.4, 1, 1, 1)
-    fig, axes = figures.new("", rows=6, columns=4, size=(9, 11), width_ratios=widths)
+    widths = (3.4, 1, 1, 1)  # the spikes, and the picture as sent, after drops, after jitter
+    size = (9, 11)
+    fig, axes = figures.new("", rows=6, columns=4, size=size, width_ratios=widths)
     found = {}
     for code, row in zip(CODES, axes.reshape(6, 4), strict=True):
         encode, decode = CODES[code]
         spk = encode(x, 25)  # [T, 1, N]
+        count = int(spk.abs().sum())
         draw_middle_row(row[0], spk[:, 0].cpu())
-        row[0].set_title(f"{code}: {int(spk.abs().sum())} spikes for the whole image")
+        row[0].set_title(f"{code}: {count} spikes for the whole image")
         quality = []
-        for ax, (damage, left) in zip(row[1:], damaged(spk, config).items(), strict=True):
-            decoded = decode(left)
+        pictures = row[1:]
+        trains = damaged(spk, config)
+        for ax, damage in zip(pictures, trains, strict=True):
+            decoded = decode(trains[damage])
             quality.append(psnr(x, decoded))
             draw_picture(ax, decoded, damage or "as sent")
         sent, dropped, _ = quality
@@ -762,10 +803,15 @@ def draw_rasters(config: Config, run: lesson.Run, x: Tensor) -> None:
 # Two are worth a look. The share of lit pixels that fire at *every* step: in a rate code,
 # only pure white is sure to. And the share of spikes that change when the train is drawn
 # again: a rate code is random, so two trains of one picture must differ.
+#
+# Both need no network and no training, only two calls of the encoder. The table has a row
+# for pixels from 0 to 1 and one for raw ones. Compare the two rows from left to right: how
+# many more spikes are there, and what is left of the grey values? A pixel of 1 and one of
+# 255 both have a chance of 1 or more, and so the same train.
 
 
 # %%
-def feed_raw_pixels(run: lesson.Run, x: Tensor) -> None:
+def feed_raw_pixels(run: Run, x: Tensor) -> None:
     """Catch: pixels as 0..255. ``spikegen.rate`` cuts chances above 1 without a word: every grey is white."""
     rows = []
     for name, pixels in {"0..1": x, "0..255": 255 * x}.items():
@@ -775,7 +821,8 @@ def feed_raw_pixels(run: lesson.Run, x: Tensor) -> None:
         lit = decoded[x > 0]
         never_pause = (lit == 1).float().mean().item()
         count = spk.sum()
-        new = ((spk != again).sum() / count).item()
+        changed = (spk != again).sum()
+        new = (changed / count).item()
         row = [name, f"{count / len(x):.0f}", f"{never_pause:.0%}", f"{new:.0%}"]
         rows.append([*row, psnr(x, decoded)])
     columns = ["pixels", "spikes", "never pause", "new if redrawn", "dB"]
@@ -790,18 +837,23 @@ def feed_raw_pixels(run: lesson.Run, x: Tensor) -> None:
 # %% [markdown]
 # The pixels come as whole numbers, 0 to 255. They are divided by 255 here, once, for all
 # that came above: that is the line which the catch leaves out.
+#
+# Which images are used where? The codes are measured on all test images. The proofs and the
+# catch use the first 50 of them, and the figures of one digit show the one of these 50 with
+# the most ink, since it has the most spikes to look at.
 
 
 # %%
-def load_digits(run: lesson.Run, split: str, count: int, seed: int) -> Digits:
+def load_digits(run: Run, split: str, count: int, seed: int) -> Digits:
     """Give pixels 0..1 and labels of some images of one split."""
-    part = data.load("mnist", split).subset(count, seed)
+    whole = data.load("mnist", split)
+    part = whole.subset(count, seed)
     run.uses(part)
     pixels = part.images.flatten(1).to(run.device)
     return pixels / 255, part.labels.to(run.device)
 
 
-def main(config: Config, run: lesson.Run) -> None:
+def main(config: Config, run: Run) -> None:
     train = load_digits(run, "train", config.train_images, config.seed)
     test = load_digits(run, "test", config.test_images, config.seed)
     images, _ = test

@@ -55,6 +55,8 @@ SCALES: lesson.Scales = {
     "gpu": {"seeds": 3, "draws": 1200},
 }
 
+Run = lesson.Run
+
 # %% [markdown]
 # ## 1. One neuron, watched
 #
@@ -91,7 +93,7 @@ def simulate(cur: Tensor) -> Recording:
     return torch.stack(spk_rec), torch.stack(mem_rec)
 
 
-def watch_one_neuron(config: Config, run: lesson.Run) -> None:
+def watch_one_neuron(config: Config, run: Run) -> None:
     """Run two neurons: one is driven by a steady current, one is kicked by noise."""
     with torch.random.fork_rng():  # what is measured below draws the same numbers with and without this
         noisy = 0.5 + 2.5 * torch.randn(200)
@@ -107,7 +109,7 @@ def watch_one_neuron(config: Config, run: lesson.Run) -> None:
     )
 
 
-def draw_two_neurons(run: lesson.Run, cur: Tensor, spk: Tensor, mem: Tensor) -> None:
+def draw_two_neurons(run: Run, cur: Tensor, spk: Tensor, mem: Tensor) -> None:
     """Draw current, membrane and spikes, [T, 2] each."""
     driven, kicked = spk.sum(0).int().tolist()
     fig, axes = figures.new(
@@ -162,7 +164,7 @@ def title_of_codes(ends: dict[str, int]) -> str:
     return f"Last spike of the rate code: step {ends['[T, N]']}; given as [N, T] step {ends['[N, T]']}"
 
 
-def draw_codes(run: lesson.Run) -> None:
+def draw_codes(run: Run) -> None:
     """Draw three codes with snnTorch's own raster plot, and one of them with its axes swapped."""
     from snntorch import spikegen, spikeplot  # here, not above: spikeplot is slow to load
 
@@ -177,7 +179,8 @@ def draw_codes(run: lesson.Run) -> None:
         "rate code given as [N, T]: no error": rate.T,
     }
     ends = {"[T, N]": last_step(rate), "[N, T]": last_step(rate.T)}
-    fig, axes = figures.new(title_of_codes(ends), rows=2, columns=2, size=(9, 5.5))
+    title = title_of_codes(ends)
+    fig, axes = figures.new(title, rows=2, columns=2, size=(9, 5.5))
     for ax, name in zip(axes, panels, strict=True):
         spk = panels[name]
         # exercise: one call of snnTorch's raster plot
@@ -260,7 +263,13 @@ def fano_of(train: Tensor, window: int) -> float:
 #
 # Both use counts in windows of `WINDOW` ms, not single steps. Two neurons that fire 2 ms
 # apart fire together, as far as the next layer is concerned: its membrane still holds the
-# first spike when the second comes.
+# first spike when the second comes. (With `BETA` = 0.9, $0.9^{10} = 35\,\%$ of a push is
+# left after 10 ms.)
+#
+# How does the line of `chi2` below match the formula? `count` is `[K, N]`, a row for each
+# window. `count.mean(1)` takes the mean over the neurons, and `.var()` its variance over
+# the windows; `count.var(0)` takes one variance for each neuron, and `.mean()` their mean.
+# So all that differs is which comes first.
 
 
 # %%
@@ -312,11 +321,12 @@ def random_trains(num_steps: int, neurons: int, p: float) -> Tensor:
 def standard_errors(p: float, isi: Tensor, count: Tensor) -> Tensor:
     """Give the standard errors [2] of CV and Fano factor of a random train."""
     error_of_cv = (1 - p / 2) / math.sqrt(len(isi))
-    error_of_fano = (1 - p) * math.sqrt(2 / (len(count) - 1))
+    free = len(count) - 1  # degrees of freedom, K - 1
+    error_of_fano = (1 - p) * math.sqrt(2 / free)
     return torch.tensor([error_of_cv, error_of_fano])
 
 
-def prove_statistics(run: lesson.Run) -> None:
+def prove_statistics(run: Run) -> None:
     """Compare random trains with theory: a chance p to fire on each step, which for p -> 0 is Poisson."""
     rows = []
     worst = torch.zeros(2)
@@ -329,14 +339,15 @@ def prove_statistics(run: lesson.Run) -> None:
         apart = (found - theory).abs() / standard_errors(p, isi, count)
         worst = worst.maximum(apart)
         found_cv, found_fano = found.tolist()
-        rows.append([f"{p:g}", found_cv, f"{theory[0]:.4f}", found_fano, f"{theory[1]:.4f}"])
+        true_cv, true_fano = theory.tolist()
+        rows.append([f"{p:g}", found_cv, f"{true_cv:.4f}", found_fano, f"{true_fano:.4f}"])
     run.table("Random trains, p spikes a step", ["p", "CV", "theory", "Fano", "theory"], rows)
     run.proof("CV of random trains, standard errors", worst[0].item(), at_most=4.5)  # 7 in a million miss
     run.proof("Fano of random trains, standard errors", worst[1].item(), at_most=4.5)
     prove_synchrony(run)
 
 
-def prove_synchrony(run: lesson.Run) -> None:
+def prove_synchrony(run: Run) -> None:
     """Compare the synchrony of independent neurons with 0, and that of copies with 1."""
     spk = random_trains(20_000 * WINDOW, 50, 0.02)
     count = counts(spk, WINDOW)  # [K, N]
@@ -383,7 +394,8 @@ def prove_synchrony(run: lesson.Run) -> None:
 # there to end a burst.
 #
 # Look at the four rasters from left to right. From the first to the third, nothing but one
-# number grows, and no neuron is told to burst.
+# number grows, and no neuron is told to burst. The fourth has the strength of the third:
+# the only change is that ten of its 50 neurons inhibit.
 
 
 # %%
@@ -427,7 +439,7 @@ NETWORKS = (
 )
 
 
-def bursts_arise(config: Config, run: lesson.Run) -> None:
+def bursts_arise(config: Config, run: Run) -> None:
     """Raise the recurrent excitation, then add inhibition; watch the synchrony."""
     trains = []
     with torch.random.fork_rng():
@@ -440,26 +452,37 @@ def bursts_arise(config: Config, run: lesson.Run) -> None:
         rate = 1000 * spk.mean().item()
         rows.append([network.name, sync, rate])
         synchronies.append(sync)
-    run.table("Recurrent excitation and inhibition", ["population", "synchrony", "mean rate, Hz"], rows)
+    columns = ["population", "synchrony", "mean rate, Hz"]
+    run.table("Recurrent excitation and inhibition", columns, rows)
     alone, _, strong, cured = synchronies
     run.measure("synchrony by excitation", strong, at_least=0.5)
     run.measure("synchrony with a fifth inhibitory", cured, at_most=0.2)
-    title = f"Synchrony {alone:.2f} to {strong:.2f} by excitation, {cured:.2f} with inhibition"
-    fig, axes = figures.new(title, columns=4, size=(13, 3.4), sharey=True)
-    for ax, row, spk in zip(axes, rows, trains, strict=True):
-        name, sync, _ = row
-        figures.raster(ax, spk[:400], size=2)
-        ax.set(title=f"{name}\nsynchrony {sync:.2f}", xlabel="time, ms", ylabel="")
-    axes[0].set_ylabel("neuron")
-    run.figure(fig, "bursts_arise")
     run.say(
         f"Neurons that excite each other strongly have a synchrony of {strong:.2f}, without recurrence "
         f"{alone:.2f}. With a fifth of them inhibitory it is {cured:.2f}."
     )
+    draw_networks(run, trains, synchronies)
+
+
+def draw_networks(run: Run, trains: list[Tensor], synchronies: list[float]) -> None:
+    """Draw the raster of each network, the first 400 ms."""
+    alone, _, strong, cured = synchronies
+    title = f"Synchrony {alone:.2f} to {strong:.2f} by excitation, {cured:.2f} with inhibition"
+    fig, axes = figures.new(title, columns=4, size=(13, 3.4), sharey=True)
+    for ax, network, spk, sync in zip(axes, NETWORKS, trains, synchronies, strict=True):
+        figures.raster(ax, spk[:400], size=2)
+        ax.set_title(f"{network.name}\nsynchrony {sync:.2f}")
+        ax.set(xlabel="time, ms", ylabel="")
+    axes[0].set_ylabel("neuron")
+    run.figure(fig, "bursts_arise")
 
 
 # %% [markdown]
 # ### Input strength and rate
+#
+# The curve of a neuron's rate against its current is called its *f-I curve*, frequency over
+# current. It is to a spiking neuron what the graph of an activation function is to an
+# ordinary one.
 #
 # Healthy or not is a question of the input, too. Below the rheobase a neuron without noise
 # is silent; above, its rate climbs. Noise changes the start: it lifts neurons over the
@@ -471,17 +494,20 @@ def bursts_arise(config: Config, run: lesson.Run) -> None:
 
 
 # %%
-def drive_harder(config: Config, run: lesson.Run) -> dict[str, Tensor]:
+def drive_harder(config: Config, run: Run) -> dict[str, Tensor]:
     """Measure the rate against the current. Returns: currents in rheobases [C], rates in Hz [C]."""
     cur = torch.logspace(-0.3, 1.3, 40)  # [C], 0.5 to 20
     drive = cur.repeat(20).expand(config.num_steps, -1)  # [T, 20 * C]
     noisy = drive + 2 * torch.randn_like(drive)
-    spk, _ = simulate(torch.cat([drive, noisy], 1).to(run.device))
+    both = torch.cat([drive, noisy], 1)
+    spk, _ = simulate(both.to(run.device))
     rates = 1000 * spk.cpu().mean(0)
     plain, noise = rates.reshape(2, 20, -1).mean(1)  # [C], over 20 neurons each
     below = cur < 1  # the rheobase
-    run.proof("rate below the rheobase, no noise", float(plain[below].max()), at_most=0)
-    run.measure("rate just below the rheobase, noise", float(noise[below].max()), "Hz")
+    highest_plain = float(plain[below].max())
+    highest_noise = float(noise[below].max())
+    run.proof("rate below the rheobase, no noise", highest_plain, at_most=0)
+    run.measure("rate just below the rheobase, noise", highest_noise, "Hz")
     return {"current": cur, "no noise": plain, "noise": noise}
 
 
@@ -496,6 +522,10 @@ def drive_harder(config: Config, run: lesson.Run) -> dict[str, Tensor]:
 # The populations are made hard to tell apart by simple means. Half of the healthy ones
 # burst, too, but each neuron at its own time, so bursts in a row prove nothing. All neurons
 # of a population share a little noise, so some coupling is healthy. And rates overlap.
+#
+# The functions below draw the *currents*, never the spikes: mean, noise and bursts of input
+# are put in, and the neurons of chapter 1 make spikes of them. So a silent population is
+# not an empty tensor but neurons whose input is too weak, as it would be in a network.
 
 
 # %%
@@ -560,7 +590,8 @@ def draw_noise(num_steps: int, neurons: int) -> Tensor:
 def draw_bursts(kind: str, num_steps: int, neurons: int) -> Tensor:
     """Draw extra current [T, N] in bursts: nearly together for "bursting", out of step for "healthy"."""
     bursts = num_steps // 60 + 6  # enough, with 60 steps or more from one to the next
-    start = torch.randint(60, 250, (bursts,)).cumsum(0) - 250  # the first is before step 0
+    pauses = torch.randint(60, 250, (bursts,))
+    start = pauses.cumsum(0) - 250  # the first is before step 0
     latest = random.randint(1, 16) if kind == "bursting" else num_steps
     lag = torch.randint(latest, (neurons,))  # how late each neuron is
     step = (torch.arange(num_steps)[:, None] - lag) % num_steps  # [T, N]
@@ -571,14 +602,18 @@ def draw_bursts(kind: str, num_steps: int, neurons: int) -> Tensor:
     return height * (since < length)
 
 
-def draw_populations(config: Config, run: lesson.Run) -> tuple[list[str], list[Tensor]]:
+Populations = tuple[list[str], list[Tensor]]  # what each is, and its spikes [T, N]
+
+
+def draw_populations(config: Config, run: Run) -> Populations:
     """Draw all kinds in turn, 20 to 100 neurons, half to all of num_steps. Returns: kinds, spikes [T, N]."""
     kinds = []
     for number in range(config.draws):
         kinds.append(KINDS[number % len(KINDS)])
     spikes: list[Tensor] = []
     for begin in range(0, len(kinds), 48):  # 48 at a time fit in memory
-        spikes += draw_spikes(kinds[begin : begin + 48], config.num_steps, run.device)
+        part = kinds[begin : begin + 48]
+        spikes += draw_spikes(part, config.num_steps, run.device)
     return kinds, spikes
 
 
@@ -590,7 +625,8 @@ def draw_spikes(kinds: list[str], num_steps: int, device: torch.device) -> list[
         neurons = random.randint(20, 100)
         sizes.append(neurons)
         currents.append(draw_current(kind, num_steps, neurons))
-    spk_rec, _ = simulate(torch.cat(currents, 1).to(device))  # [T, all N]
+    cur = torch.cat(currents, 1).to(device)  # [T, all N]
+    spk_rec, _ = simulate(cur)
     spikes = []
     for spk in spk_rec.cpu().split(sizes, 1):
         length = round(random.uniform(0.5, 1) * num_steps)
@@ -607,7 +643,9 @@ def draw_spikes(kinds: list[str], num_steps: int, device: torch.device) -> list[
 #
 # Is the rule any good? A share of right names means little by itself. So a second rule is
 # tried on the same populations, one that looks at the mean rate only, the number that one
-# would print first.
+# would print first. It is even allowed to look at the answers: it takes the kind of the
+# other population with the nearest rate. (Who names six kinds by chance is right in one
+# case of six, 17 %.)
 
 
 # %%
@@ -627,7 +665,7 @@ def name_population(spk: Tensor) -> str:
     return " + ".join(names[index] for index in found)
 
 
-def name_populations(run: lesson.Run, kinds: list[str], spikes: list[Tensor]) -> list[str]:
+def name_populations(run: Run, kinds: list[str], spikes: list[Tensor]) -> list[str]:
     """Measure how often the rule is right, and how often the mean rate is. Returns: the rule's names."""
     names = []
     rates = []
@@ -670,16 +708,18 @@ def share_right(names: list[str], kinds: list[str]) -> float:
 # %%
 def title_of_patterns(rates: dict[str, float]) -> str:
     """Say the mean rate of each kind."""
-    return "Mean rate in Hz: " + ", ".join(f"{kind} {rate:.0f}" for kind, rate in rates.items())
+    told = [f"{kind} {rate:.0f}" for kind, rate in rates.items()]
+    return "Mean rate in Hz: " + ", ".join(told)
 
 
-def draw_patterns(run: lesson.Run, shown: dict[str, Recording]) -> None:
+def draw_patterns(run: Run, shown: dict[str, Recording]) -> None:
     """Draw raster, membranes and rates of one population of each kind, with its statistics on top."""
     rates = {}
     for kind, (spk, _) in shown.items():
         rates[kind] = 1000 * float(spk.mean())
     columns = len(shown)
-    fig, axes = figures.new(title_of_patterns(rates), 3, columns, (14, 6.5), sharey="row")
+    title = title_of_patterns(rates)
+    fig, axes = figures.new(title, 3, columns, (14, 6.5), sharey="row")
     for column, kind in enumerate(shown):
         draw_pattern(axes[column::columns], kind, shown[kind])
     label_rows(axes[::columns], "neuron", "membrane", "neurons")
@@ -697,7 +737,8 @@ def draw_pattern(axes: Any, kind: str, recording: Recording) -> None:
     middle.plot(mem[:, ::4], color=figures.SKY, lw=0.4)  # each fourth neuron
     middle.plot(mem.mean(1), color="black", lw=1, label="mean")
     middle.axhline(1, color=figures.RED, lw=0.8, ls="--", label="threshold")
-    middle.set(xlim=top.get_xlim(), ylim=(-2, 15), yscale="symlog", xlabel="time, ms")
+    middle.set(xlim=top.get_xlim(), xlabel="time, ms")
+    middle.set(yscale="symlog", ylim=(-2, 15))
     rate = 1000 * spk.mean(0)
     bins = np.geomspace(1, 1000.1, 16)
     bottom.hist(rate.clamp(min=1), bins, rwidth=0.9)
@@ -706,7 +747,11 @@ def draw_pattern(axes: Any, kind: str, recording: Recording) -> None:
 
 def numbers_of(spk: Tensor) -> str:
     """Write CV, Fano factor and synchrony of spikes [T, N]; of neurons that fire."""
-    mean_cv = torch.tensor([cv(intervals(train)) for train in spk.T]).nanmean()
+    cvs = []
+    for train in spk.T:
+        isi = intervals(train)
+        cvs.append(cv(isi))
+    mean_cv = torch.tensor(cvs).nanmean()
     mean_fano = fano(counts(spk, LONG_WINDOW)).nanmean()
     sync = synchrony(counts(spk, WINDOW))
     return f"CV {mean_cv:.1f}, Fano {mean_fano:.1f}, sync {sync:z.2f}".replace("nan", "-")
@@ -719,24 +764,29 @@ def title_of_confusion(wrong: int, total: int) -> str:
 
 def count_names(kinds: list[str], names: list[str]) -> npt.NDArray[np.int_]:
     """Count how often each kind (row) got each name (column); the last column is for other mixtures."""
-    table = np.zeros((len(KINDS), len(KINDS) + 1), dtype=int)
+    total = len(KINDS)
+    table = np.zeros((total, total + 1), dtype=int)
     for kind, name in zip(kinds, names, strict=True):
-        column = KINDS.index(name) if name in KINDS else len(KINDS)
-        table[KINDS.index(kind), column] += 1
+        row = KINDS.index(kind)
+        column = KINDS.index(name) if name in KINDS else total
+        table[row, column] += 1
     return table
 
 
-def draw_confusion(run: lesson.Run, kinds: list[str], names: list[str]) -> None:
+def draw_confusion(run: Run, kinds: list[str], names: list[str]) -> None:
     """Draw how often each kind of population got each name."""
     table = count_names(kinds, names)
     wrong = len(names) - table.trace()
-    fig, (ax,) = figures.new(title_of_confusion(wrong, len(names)), size=(7, 4.6))
-    ax.imshow(table, cmap="Blues", aspect="auto", vmax=2 * table.max())  # pale: numbers stay readable
+    title = title_of_confusion(wrong, len(names))
+    fig, (ax,) = figures.new(title, size=(7, 4.6))
+    pale = 2 * table.max()  # so that the numbers stay readable
+    ax.imshow(table, cmap="Blues", aspect="auto", vmax=pale)
     for (row, column), count in np.ndenumerate(table):
         ax.text(column, row, count, ha="center", va="center")
     ax.set(xlabel="named", ylabel="is")
+    columns = [*KINDS, "other mixture"]
     ax.set_yticks(range(len(KINDS)), KINDS)
-    ax.set_xticks(range(len(KINDS) + 1), [*KINDS, "other mixture"], rotation=30, ha="right")
+    ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     ax.grid(visible=False)
     run.figure(fig, "confusion")
 
@@ -759,19 +809,22 @@ def draw_confusion(run: lesson.Run, kinds: list[str], names: list[str]) -> None:
 
 
 # %%
-def catch_short_windows(run: lesson.Run) -> dict[str, Tensor]:
+def catch_short_windows(run: Run) -> dict[str, Tensor]:
     """Catch: too short windows make each train look like Poisson; CV tells. Returns: trains [T]."""
     steps = 100 * LONG_WINDOW
     steady = 1.1 * torch.ones(steps, 1)
     cur = torch.cat([steady, draw_current("bursting", steps, 1)], 1)
     spk, _ = simulate(cur)
     poisson = random_trains(steps, 1, 0.04)[:, 0]
-    trains = {"clock": spk[:, 0], "Poisson": poisson, "burster": spk[:, 1]}
+    clock, burster = spk.unbind(1)
+    trains = {"clock": clock, "Poisson": poisson, "burster": burster}
     rows: list[list[Any]] = []
     error = 0.0
     for name, train in trains.items():
         short = fano_of(train, 1)
-        rows.append([name, cv(intervals(train)), short, fano_of(train, LONG_WINDOW)])
+        long = fano_of(train, LONG_WINDOW)
+        spread = cv(intervals(train))
+        rows.append([name, spread, short, long])
         expected = 1 - float(train.mean())
         biased = short * (steps - 1) / steps  # var divides by steps - 1, the formula by steps
         error = max(error, abs(biased - expected))
@@ -794,10 +847,14 @@ def title_of_numbers(found: dict[str, tuple[float, float, float]]) -> str:
     return f"Fano factor in windows of 1 and {LONG_WINDOW} ms: " + "; ".join(told)
 
 
+BINS = range(0, 205, 5)  # of intervals, ms
 WINDOWS = (1, 2, 3, 5, 7, 10, 15, 22, 32, 46, 70, 100, 150, 220, 320)  # ms
 
 
-def draw_numbers(run: lesson.Run, trains: dict[str, Tensor], curves: dict[str, Tensor]) -> None:
+Named = dict[str, Tensor]  # spike trains or curves, by name
+
+
+def draw_numbers(run: Run, trains: Named, curves: Named) -> None:
     """Draw the intervals and the Fano factor of three trains, and the rate against the current."""
     found = {}
     fig, (left, middle, right) = figures.new("", columns=3, size=(12, 3.8))
@@ -805,7 +862,8 @@ def draw_numbers(run: lesson.Run, trains: dict[str, Tensor], curves: dict[str, T
         isi = intervals(train)
         spread = cv(isi)
         found[name] = spread, fano_of(train, 1), fano_of(train, LONG_WINDOW)
-        left.hist(isi, range(0, 205, 5), histtype="step", lw=1.4, label=f"{name}: CV {spread:.2f}")
+        label = f"{name}: CV {spread:.2f}"
+        left.hist(isi, BINS, histtype="step", lw=1.4, label=label)
         factors = [fano_of(train, window) for window in WINDOWS]
         middle.plot(WINDOWS, factors, ".-", ms=4)
     for name in ("no noise", "noise"):
@@ -823,16 +881,19 @@ def draw_numbers(run: lesson.Run, trains: dict[str, Tensor], curves: dict[str, T
 # ## Going deeper: a raster that runs
 #
 # On a monitor, a raster runs like a film. `raster.gif` shows three populations, one above
-# the other, 200 ms at a time. The uppermost is a mixture: which of its rows stay empty?
+# the other, 200 ms at a time. The uppermost is a mixture: which of its rows stay empty? A
+# film has no future: at each moment you see what a monitor on a running network would show,
+# and no more. Which of the three could you name after the first 200 ms?
 
 
 # %%
 def title_of_film(sync: dict[str, float]) -> str:
     """Say how much the neurons of each population fire together."""
-    return "Synchrony (in step: 1): " + ", ".join(f"{kind} {value:z.2f}" for kind, value in sync.items())
+    told = [f"{kind} {value:z.2f}" for kind, value in sync.items()]
+    return "Synchrony (in step: 1): " + ", ".join(told)
 
 
-def animate(run: lesson.Run, shown: dict[str, Recording]) -> None:
+def animate(run: Run, shown: dict[str, Recording]) -> None:
     """Write a raster that runs like a monitor: three populations, one above the other, 200 ms at a time."""
     from matplotlib.animation import PillowWriter
 
@@ -850,7 +911,8 @@ def animate(run: lesson.Run, shown: dict[str, Recording]) -> None:
     ax.set_yticks((20, 60, 100), kinds)  # in the middle of 40 neurons each
     run.stamp(fig)
     writer = PillowWriter(fps=10)
-    with safe_write.aside(run.file("raster.gif", title)) as file, writer.saving(fig, file, dpi=75):
+    film = safe_write.aside(run.file("raster.gif", title))
+    with film as file, writer.saving(fig, file, dpi=75):
         for start in range(0, 600, 20):
             ax.set_xlim(start, start + 200)
             writer.grab_frame()
@@ -858,14 +920,17 @@ def animate(run: lesson.Run, shown: dict[str, Recording]) -> None:
 
 
 # %%
-def main(config: Config, run: lesson.Run) -> None:
+def main(config: Config, run: Run) -> None:
     watch_one_neuron(config, run)
     prove_statistics(run)
     trains = catch_short_windows(run)
     curves = drive_harder(config, run)
     kinds, spikes = draw_populations(config, run)
     names = name_populations(run, kinds, spikes)
-    shown = {kind: simulate(draw_current(kind, 1000, 40)) for kind in KINDS}
+    shown = {}
+    for kind in KINDS:
+        cur = draw_current(kind, 1000, 40)
+        shown[kind] = simulate(cur)
     draw_codes(run)
     bursts_arise(config, run)
     draw_patterns(run, shown)
