@@ -471,9 +471,9 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> R
             decay.step()
             losses.append(loss.item())
     with torch.no_grad():
-        spk_rec = forward(net, test_images, spike, config.num_steps)
-    counts = spk_rec.sum(0)
-    right = counts.argmax(1) == test_labels
+        fired = forward(net, test_images, spike, config.num_steps)
+    answers = fired.sum(0).argmax(1)  # [N], the class whose neuron fires most often
+    right = answers == test_labels
     return 100 * right.double().mean().item(), losses
 
 
