@@ -1,5 +1,7 @@
 """Wrong solutions that no list knows: each fails, and a typical mistake in another dress is named."""
 
+from dataclasses import replace
+
 from snn_course.teaching import composed, exercises, regions
 from snn_course.teaching.probes import Probes
 from snn_course.teaching.trials import FAILS, HOLDS, Trials
@@ -90,6 +92,13 @@ def test_it_fails_and_a_typical_mistake_is_named(script, lesson, task, old, new,
     assert verdict.state == FAILS
     assert verdict.says
     assert not name or verdict.mistake == name
+
+
+def test_a_lesson_that_fails_on_its_own_input_is_no_measure(script):
+    wanted = exercises.load(script("01"))
+    task = replace(wanted.tasks[0], probe="one_neuron(config)")
+    with pytest.raises(RuntimeError, match="the lesson's own loop ends with TypeError"):
+        Probes(wanted).right(task)
 
 
 RIGHT = [
