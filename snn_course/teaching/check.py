@@ -41,10 +41,11 @@ def check(script: Script, command: str, seconds: float = Limits.seconds) -> tupl
     """
     wanted = exercises.load(script)
     path = workspace.path_for(script)
+    start = f"{command} start {script.label}"
+    if path.is_dir():
+        raise UsageError(f"{workspace.shown(path)} is a folder: '{start} --again' puts it aside.")
     if not path.is_file():
-        raise UsageError(
-            f"{workspace.shown(path)} is not there yet: '{command} start {script.label}' writes it."
-        )
+        raise UsageError(f"{workspace.shown(path)} is not there yet: '{start}' writes it.")
     found = apart.run(script.stem, path.absolute(), Limits(seconds))
     for event in found.of("usage"):
         raise UsageError(event["says"])

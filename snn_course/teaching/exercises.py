@@ -14,7 +14,7 @@ from typing import Any
 
 from snn_course import ROOT, UsageError
 from snn_course.runs.scripts import Script
-from snn_course.teaching import regions
+from snn_course.teaching import questions, regions
 from snn_course.teaching.regions import Region
 
 FOLDER = "exercises"
@@ -113,7 +113,8 @@ def load(script: Script) -> Exercises:
     """Read a lesson's exercises. Raises: UsageError naming file and line, or that there are none yet."""
     path = path_for(script)
     if not path.is_file():
-        raise UsageError(f"{script.stem} has no exercise: read it, run it, and go on with its quiz.")
+        further = ", and go on with its quiz" if questions.path_of(script.stem).is_file() else ""
+        raise UsageError(f"{script.stem} has no exercise: read it, run it{further}.")
     return read(script, path.read_text(encoding="utf-8"), path.name)
 
 

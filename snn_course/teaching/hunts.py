@@ -10,7 +10,7 @@ from pathlib import Path
 from snn_course import UsageError, journal_file, safe_write, workspace_dir
 from snn_course.journal import blocks
 from snn_course.runs.scripts import Script
-from snn_course.teaching import hunts_planted, progress, quiz_terminal
+from snn_course.teaching import hunts_planted, progress, quiz_terminal, workspace
 from snn_course.teaching.hunts_planted import Bug, Piece
 from snn_course.teaching.progress import Record
 from snn_course.teaching.quiz_numbers import Job, Numbers
@@ -156,7 +156,7 @@ def _show(hunt: Hunt, numbers: str) -> None:
     if len(lines) - first < SHOWN:
         for number, line in enumerate(lines[first - 1 :], start=first):
             print("\n".join(_parts(line, f"{number:4}  ")))
-    print(f"\nAlso in your editor: {hunt.path}")
+    print(f"\nAlso in your editor: {workspace.shown(hunt.path)}")
 
 
 def _parts(line: str, first: str) -> list[str]:

@@ -31,6 +31,8 @@ class Facts:
     """Calls of a cross-entropy."""
     probabilities: int = 0
     """Those of them whose input rows are probabilities already."""
+    bits: int = 0
+    """Those whose scores are 0 or 1, each of them, as the spikes of a single step are."""
     loss_shapes: set[tuple[int, ...]] = field(default_factory=set)
     classes: set[int] = field(default_factory=set)
     """Labels that the losses were given."""
@@ -45,6 +47,10 @@ class Facts:
     layers: int = 0
     """Calls of a neuron layer."""
     spikes: float = 0.0
+    graphs: int = 0
+    """Ways back that were walked."""
+    rootless: int = 0
+    """Those of them that come to no parameter."""
     single_steps: int = 0
     """Parts of a graph that take one step out of a tensor, as x[t] does: each costs a tensor of zeros."""
 
@@ -126,6 +132,7 @@ def _loss(facts: Facts, scores: Any = None, target: Any = None, *_: Any, **named
         whole = torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
         spikes = ((scores == 0) | (scores == 1)).all()  # one spike in each row is no softmax
         facts.probabilities += bool(whole and (scores >= 0).all() and not spikes)
+        facts.bits += bool(spikes)
     if not target.is_floating_point():
         facts.classes |= set(target.flatten().tolist())
 
@@ -167,12 +174,15 @@ def _graph(facts: Facts, loss: Tensor, *_: Any, **__: Any) -> None:
     """Walk through the graph behind a loss, once for each node."""
     waiting: list[Any] = [loss.grad_fn]
     seen: set[Any] = {None}
-    count = 0
+    count = parameters = 0
     while waiting and len(seen) < MANY_NODES:
         node = waiting.pop()
         if node in seen:
             continue
         seen.add(node)
         count += type(node).__name__ == "SelectBackward0"
+        parameters += isinstance(getattr(node, "variable", None), nn.Parameter)
         waiting += [following for following, _ in node.next_functions]
     facts.single_steps = max(facts.single_steps, count)
+    facts.graphs += 1
+    facts.rootless += not waiting and not parameters

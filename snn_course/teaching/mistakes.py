@@ -104,6 +104,26 @@ def _deaf(own: Facts, right: Facts) -> Found | None:
     )
 
 
+def _cut(own: Facts, right: Facts) -> Found | None:
+    if not own.graphs or own.rootless < own.graphs or right.rootless:
+        return None
+    return Found(
+        "spikes detached",
+        "The way back comes to no weight: somewhere between them and the loss a tensor is detached, or made "
+        "anew from bare numbers.",
+    )
+
+
+def _one_step(own: Facts, right: Facts) -> Found | None:
+    if not own.losses or own.losses > own.steps or own.bits < own.losses or right.bits == right.losses:
+        return None
+    return Found(
+        "one step of many",
+        "Each score that the loss is given is 0 or 1, as if a single time step were read. A count adds up "
+        "the spikes of all steps.",
+    )
+
+
 def _indexed(own: Facts, right: Facts) -> Found | None:
     if own.single_steps < max(10, 5 * right.single_steps):
         return None
@@ -114,7 +134,7 @@ def _indexed(own: Facts, right: Facts) -> Found | None:
     )
 
 
-SIGNS = (_softmax, _axes, _labels, _rate, _pixels, _deaf, _indexed)
+SIGNS = (_softmax, _axes, _labels, _rate, _pixels, _deaf, _cut, _one_step, _indexed)
 """In the order of how sure they are."""
 
 

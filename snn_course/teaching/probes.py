@@ -80,9 +80,13 @@ class Probes:
         self._wrong: dict[int, Given] = {}
 
     def right(self, task: Task) -> Given:
-        """Give what the lesson's own solution gives."""
+        """Give what the lesson's own solution gives. Raises: RuntimeError when that fails."""
         if task.id not in self._right:
-            self._right[task.id] = self.give(task, self.module({}))
+            given = self.give(task, self.module({}))
+            if isinstance(given.answer, answers.Raised):
+                # With it as the measure, whoever makes the same error would be right, and nobody else.
+                raise RuntimeError(f"the lesson's own {task.id} ends with {': '.join(given.answer)}")
+            self._right[task.id] = given
         return self._right[task.id]
 
     def wrong(self, mistake: Mistake) -> Given:

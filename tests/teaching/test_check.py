@@ -73,3 +73,11 @@ def test_nothing_is_said_twice_in_the_journal(script):
 def test_without_a_file_the_command_that_writes_it_is_named(script):
     with pytest.raises(UsageError, match="start 01' writes it"):
         checked(script("01"))
+
+
+def test_a_folder_in_the_place_of_the_file_is_called_one(script):
+    workspace.path_for(script("01")).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"is a folder: .*--again. puts it aside"):
+        checked(script("01"))
+    list(workspace.start(script("01"), True, "python3 course.py"))
+    assert workspace.path_for(script("01")).is_file()

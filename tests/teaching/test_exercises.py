@@ -2,7 +2,7 @@
 
 from snn_course.runs import scripts
 from snn_course import ROOT, UsageError
-from snn_course.teaching import exercises, regions
+from snn_course.teaching import exercises, questions, regions
 
 import pytest
 
@@ -65,8 +65,16 @@ def test_a_wrong_entry_is_named_by_its_line(script, text, message):
 
 
 def test_a_script_without_an_exercise_says_so(script):
-    with pytest.raises(UsageError, match="has no exercise"):
+    with pytest.raises(UsageError, match="has no exercise: read it, run it, and go on with its quiz"):
         exercises.load(script("00"))
+
+
+def test_without_an_exercise_a_quiz_is_named_only_where_there_is_one():
+    for one in scripts.find(ROOT):
+        if not exercises.path_for(one).is_file():
+            with pytest.raises(UsageError) as refused:
+                exercises.load(one)
+            assert ("quiz" in str(refused.value)) == questions.path_of(one.stem).is_file()
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "exercises").glob("*.toml"))])

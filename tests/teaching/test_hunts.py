@@ -5,6 +5,7 @@ One lesson alone: pytest tests/teaching/test_hunts.py -k 07
 
 import ast
 import re
+from pathlib import Path
 
 from snn_course.runs import scripts
 from snn_course import ROOT, UsageError, journal_file, workspace_dir
@@ -152,6 +153,12 @@ def test_a_bug_is_shown_with_its_number_and_found_by_its_line(hunt):
     text = journal_file().read_text(encoding="utf-8")
     assert "**Bug hunt: 1 of 1 found**" in text
     assert re.search(r"\| minus \| \d{4}-\d\d-\d\d \| yes \| 2 \|", text)
+
+
+def test_the_copy_is_named_as_the_learner_would_from_where_they_are(hunt, monkeypatch):
+    monkeypatch.chdir(workspace_dir())
+    (line,) = [line for line in hunt().splitlines() if line.startswith("Also in your editor: ")]
+    assert not Path(line.removeprefix("Also in your editor: ")).is_absolute()
 
 
 def test_tries_are_counted_over_a_stop_and_giving_up_is_no_find(hunt):

@@ -1,5 +1,7 @@
 """Wrong solutions that no list knows: each fails, and a typical mistake in another dress is named."""
 
+from dataclasses import replace
+
 from snn_course.teaching import composed, exercises, regions
 from snn_course.teaching.probes import Probes
 from snn_course.teaching.trials import FAILS, HOLDS, Trials
@@ -35,7 +37,32 @@ WRONG = [
     ("04", "address", "row = streams.HEIGHT - 1 - y", "row = streams.WIDTH - 1 - y", ""),
     ("05", "population vector", "preferred.cos(), preferred.sin()", "preferred.sin(), preferred.cos()", ""),
     ("06", "synaptic step", "config.alpha * syn + cur", "config.alpha * syn - cur", ""),
+    (
+        "01",
+        "resets",
+        "    fired = (mem > threshold).to(mem.dtype)",
+        "    cur, fired = (1 - beta) * cur, (mem > threshold).to(mem.dtype)",
+        "beta in the wrong place",
+    ),
     ("07", "backward", "grads[0] * ctx.slope(x)", "grads[0] + ctx.slope(x)", ""),
+    (
+        "07",
+        "lif",
+        "BETA * mem + cur_t - reset",
+        "(mem + cur_t) * BETA - BETA * reset",
+        "beta in the wrong place",
+    ),
+    ("07", "lif", "BETA * mem + cur_t - reset", "mem - reset + cur_t * BETA", "beta in the wrong place"),
+    ("07", "training step", STEP, "            counts = spk_rec[4]\n", "one step of many"),
+    ("07", "training step", STEP, "            counts = spk_rec.unbind(0)[2]\n", "one step of many"),
+    ("07", "training step", STEP, "            counts = spk_rec.mean(0)\n", ""),
+    (
+        "07",
+        "training step",
+        STEP,
+        "            counts = torch.tensor(spk_rec.sum(0).tolist(), requires_grad=True)\n",
+        "spikes detached",
+    ),
     ("07", "lif", "mem = BETA * mem + cur_t - reset", "mem = BETA * mem + cur_t + reset", ""),
     ("07", "lif", LOOP, "    for t in range(cur.shape[0]):\n        cur_t = cur[t, :, :]\n", "x[t]"),
     ("07", "lif", "spk_rec.append(spk)", "spk_rec.append(spk.data)", "spikes detached"),
@@ -67,6 +94,13 @@ WRONG = [
     ("09", "training step", "for mem in mem_rec:", "for mem in mem_rec.permute(1, 0, 2):", "T and B swapped"),
     ("09", "walk back", "grad_mem.T @ x[t]", "(x[t].T @ grad_mem)", "weights transposed"),
     ("09", "walk back", "+ beta * grad_mem", "- beta * grad_mem", ""),
+    (
+        "09",
+        "walk back",
+        "grad_spk[t] * slope + beta * grad_mem",
+        "grad_mem + slope * (beta * grad_spk[t])",
+        "beta in the wrong place",
+    ),
 ]
 KNOWN = {}
 
@@ -90,6 +124,13 @@ def test_it_fails_and_a_typical_mistake_is_named(script, lesson, task, old, new,
     assert verdict.state == FAILS
     assert verdict.says
     assert not name or verdict.mistake == name
+
+
+def test_a_lesson_that_fails_on_its_own_input_is_no_measure(script):
+    wanted = exercises.load(script("01"))
+    task = replace(wanted.tasks[0], probe="one_neuron(config)")
+    with pytest.raises(RuntimeError, match="the lesson's own loop ends with TypeError"):
+        Probes(wanted).right(task)
 
 
 RIGHT = [
