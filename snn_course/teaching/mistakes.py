@@ -87,6 +87,17 @@ def _pixels(own: Facts, right: Facts) -> Found | None:
     )
 
 
+def one_step(own: Facts, right: Facts) -> Found | None:
+    """Say that scores are bits, where the lesson's are counts. A network that never learns has such, too."""
+    if not own.losses or own.losses > own.steps or own.bits < own.losses or right.bits == right.losses:
+        return None
+    return Found(
+        "one step of many",
+        "Each score that the loss is given is 0 or 1, as if a single time step were read. A count adds up "
+        "the spikes of all steps.",
+    )
+
+
 def silence(own: Facts, right: Facts) -> Found | None:
     """Say that no neuron fires, where the lesson's own do. It may have other causes, so it comes last."""
     if not right.spikes or not own.layers or own.spikes:
@@ -114,16 +125,6 @@ def _cut(own: Facts, right: Facts) -> Found | None:
     )
 
 
-def _one_step(own: Facts, right: Facts) -> Found | None:
-    if not own.losses or own.losses > own.steps or own.bits < own.losses or right.bits == right.losses:
-        return None
-    return Found(
-        "one step of many",
-        "Each score that the loss is given is 0 or 1, as if a single time step were read. A count adds up "
-        "the spikes of all steps.",
-    )
-
-
 def _indexed(own: Facts, right: Facts) -> Found | None:
     if own.single_steps < max(10, 5 * right.single_steps):
         return None
@@ -134,7 +135,7 @@ def _indexed(own: Facts, right: Facts) -> Found | None:
     )
 
 
-SIGNS = (_softmax, _axes, _labels, _rate, _pixels, _deaf, _cut, _one_step, _indexed)
+SIGNS = (_softmax, _axes, _labels, _rate, _pixels, _deaf, _cut, _indexed)
 """In the order of how sure they are."""
 
 

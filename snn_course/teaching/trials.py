@@ -105,7 +105,7 @@ class Trials:
             return mistakes.of_error(*own.answer)
         if answers.is_silent(own.answer, right.answer):
             return mistakes.Found("threshold too high", mistakes.SILENCE)
-        return mistakes.silence(own.facts, right.facts)
+        return mistakes.one_step(own.facts, right.facts) or mistakes.silence(own.facts, right.facts)
 
     # ------------------------------------------------------------------ chapters
 
