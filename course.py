@@ -1,22 +1,25 @@
-"""The course's one entry point: it sets itself up, runs lessons and tests, and shows what was measured.
+"""The course's one entry point: it sets itself up, runs, asks, checks and shows.
 
-    python course.py                            where you are, and what comes next
-    python course.py run                        the environment test, then every lesson, some side by side
+    python course.py              where you are, and what comes next
+
+    python course.py run          the environment test, then every lesson
     python course.py run 09 capstone_pong --scale quick
-    python course.py run --jobs 1               one after the other, each shown while it runs
-    python course.py test -m "not lesson"       the tests; options go to pytest
-    python course.py env                        what works on this machine
-    python course.py list                       the scripts, their questions and their last results
-    python course.py start 07                   a file in workspace/, for you to write what it teaches
-    python course.py check 07                   what holds in it, and what not yet; --watch: after each save
-    python course.py hint 07                    a question, the place, the idea: one more each time
-    python course.py next                       what is next, and why
-    python course.py quiz 07                    questions on a lesson; without a name, which there are
-    python course.py quiz --review              asks again what was missed, after 1, 3, 7 and 21 days
-    python course.py hunt 07                    a bug in a copy of a lesson: which line is it?
-    python course.py report                     the book, results/index.html: lessons and what they measured
+    python course.py run --jobs 1 one after the other, each shown while it runs
+    python course.py report       the book, results/index.html
 
-Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 that the course needs.
+    python course.py start 07     a file in workspace/ for you to write
+    python course.py check 07     what holds in it; --watch: after each save
+    python course.py hint 07      a question, the place, the idea, one by one
+    python course.py hunt 07      a bug in a copy of a lesson: which line?
+    python course.py quiz 07      questions on a lesson; alone: which there are
+    python course.py quiz --review  what was missed, after 1, 3, 7 and 21 days
+    python course.py next         what is next, and why
+
+    python course.py list         the scripts, their questions, last results
+    python course.py env          what works on this machine
+    python course.py test         the tests; options go to pytest
+
+Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 it needs.
 """
 
 from __future__ import annotations

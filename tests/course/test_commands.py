@@ -96,6 +96,13 @@ def test_a_reader_that_goes_away_is_no_error(small, command):
     assert ended.returncode == 0
 
 
+def test_the_help_fits_a_terminal_and_names_every_command(small):
+    text = small.start("--help").stdout
+    assert max(map(len, text.splitlines())) < 80
+    for command in ("run", "report", "start", "check", "hint", "hunt", "quiz", "next", "list", "env", "test"):
+        assert f"course.py {command}" in text
+
+
 # ---------------------------------------------------------------------- wrong use
 
 
