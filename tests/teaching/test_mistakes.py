@@ -95,6 +95,13 @@ TABLE = {
 }
 """For each lesson those of the twelve that can be made in its tasks; without a row it must know one."""
 NAMES = [path.stem for path in sorted((ROOT / "exercises").glob("*.toml"))]
+QUICK = range(10)
+"""Lessons whose mistakes are all tried by default; those of the others take minutes."""
+
+
+def tried(name):
+    """Mark a lesson whose rehearsal takes long."""
+    return name if int(name[:2]) in QUICK else pytest.param(name, marks=pytest.mark.slow)
 
 
 def test_the_table_has_all_twelve():
@@ -110,7 +117,7 @@ def test_a_lesson_knows_the_mistakes_of_its_row(script, name):
     assert known or name in TABLE
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", map(tried, NAMES))
 @pytest.mark.usefixtures("watched")
 def test_each_mistake_is_called_by_its_name(script, name):
     rows = list(rehearsal.rehearse(exercises.load(script(name)), chapters=False))
