@@ -515,10 +515,10 @@ def measure_code(config: Config, code: str, steps: int, train: Digits, test: Dig
     encode, decode = CODES[code]
     train_x, train_labels = train
     x, labels = test
-    learnt = []
-    for part in train_x.split(BATCH):
-        learnt.append(decode(encode(part, steps)))
-    readout = fit_readout(torch.cat(learnt), train_labels)
+    learnt = torch.empty_like(train_x)  # asked for once: small results between large trains would keep memory
+    for rows in torch.arange(len(train_x)).split(BATCH):
+        learnt[rows] = decode(encode(train_x[rows], steps))
+    readout = fit_readout(learnt, train_labels)
     spikes, seen = send_and_damage(config, code, steps, x)
     bits = information(x, seen[""])
     found: Found = {"spikes": spikes, "bits/pixel": bits}
@@ -539,16 +539,14 @@ def send_and_damage(config: Config, code: str, steps: int, x: Tensor) -> tuple[f
     """Encode images x [B, 784], damage the spikes, decode. Returns: spikes an image; decoded, by damage."""
     encode, decode = CODES[code]
     spikes = 0.0
-    parts: dict[str, list[Tensor]] = {}
-    for part in x.split(BATCH):
-        spk = encode(part, steps)  # [T, B, N]
+    seen: Seen = {}
+    for damage in DAMAGES:
+        seen[damage.strip()] = torch.empty_like(x)
+    for rows in torch.arange(len(x)).split(BATCH):
+        spk = encode(x[rows], steps)  # [T, B, N]
         spikes += spk.abs().sum().item() / len(x)
         for damage, left in damaged(spk, config).items():
-            decoded = decode(left)
-            parts.setdefault(damage, []).append(decoded)
-    seen: Seen = {}
-    for damage, batches in parts.items():
-        seen[damage] = torch.cat(batches)
+            seen[damage][rows] = decode(left)
     return spikes, seen
 
 
