@@ -29,10 +29,10 @@ class Entry(NamedTuple):
 TIMETABLE = {
     "00_environment_test": Entry(30, 30, "alone"),
     "01_lif_neuron": Entry(4, 4),
-    "02_spike_encoding": Entry(8, 300),
+    "02_spike_encoding": Entry(8, 490),
     "03_spike_visualization": Entry(8, 13),
     "04_event_cameras_v2e": Entry(4, 48, "alone"),  # seconds of a clip for each second of work
-    "05_population_coding": Entry(9, 120),
+    "05_population_coding": Entry(9, 160),
     "06_synaptic_currents": Entry(5, 14, "alone"),  # a step of each neuron
     "07_surrogate_gradients": Entry(12, 120),
     "08_feedforward_snn": Entry(6, 180, "alone"),  # the ladder of five ways
@@ -45,7 +45,7 @@ TIMETABLE = {
     "14_loss_and_regularization": Entry(12, 2520),
     "15_stdp_online_learning": Entry(34, 570),
     "16_ann_to_snn": Entry(21, 1740),
-    "17_energy_and_export": Entry(8, 240),
+    "17_energy_and_export": Entry(8, 310),
     "18_spiking_transformers": Entry(30, 1440, "beside"),  # attention over more and more tokens
     "19_akida_deployment": Entry(14, 600, "beside"),  # one frame on the chip or its simulator
     "20_spiking_mamba_ssm": Entry(26, 1620, "beside"),  # one more token

@@ -8,7 +8,7 @@ from snn_course.teaching.trials import FAILS, HOLDS, Trials
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("watched")
+pytestmark = [pytest.mark.usefixtures("watched"), pytest.mark.slow]
 
 LOOP = "    for cur_t in cur.unbind(0):  # time is axis 0; under autograd never cur[t]\n"
 STEP = "            counts = spk_rec.sum(0)  # [B, 10]\n"
