@@ -2,8 +2,9 @@
 
 import re
 
-from snn_course.runs import scripts
+from snn_course.runs import scripts, wording
 from snn_course import ROOT, progress_file, results_dir
+from snn_course.schedule import timetable
 from snn_course.teaching import exercises, hunts_planted, progress, progress_shown, questions
 from tests.schedule.test_standing import environment_was_tested, measured
 
@@ -110,7 +111,8 @@ def test_after_all_those_that_ran_at_quick_scale_alone_and_then_the_page():
     progress.note_quiz(STEM, 0.8, "pass", [])
     for script in SCRIPTS[1:]:
         measured(script.stem, "quick" if script.stem == "05_population_coding" else "cpu")
-    assert "So far it ran at quick scale alone. About 2 min on a laptop." in said()
+    takes = wording.duration(timetable.entry("05_population_coding").cpu)
+    assert f"So far it ran at quick scale alone. About {takes} on a laptop." in said()
     assert "python3 course.py run 05\n" in said()
     assert row("05_population_coding")[1] == ">"
     measured("05_population_coding")

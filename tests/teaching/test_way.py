@@ -17,12 +17,14 @@ def measured(monkeypatch):
 
 
 def following():
-    return list(way.lines(scripts.find(ROOT), "python3 course.py"))
+    return list(way.lines(scripts.find(ROOT), progress.read(), "python3 course.py"))
 
 
 def test_first_the_machine_then_the_first_lesson(measured):
     assert following()[-1].strip() == "python3 course.py env"
     measured.add("00_environment_test")
+    assert following()[-1].strip() == "python3 course.py quiz 00"
+    progress.note_quiz("00_environment_test", 1.0, "pass", [])
     assert following()[-1].strip() == "python3 course.py run 01"
 
 
