@@ -156,6 +156,7 @@ def test_a_bug_is_shown_with_its_number_and_found_by_its_line(hunt):
 
 
 def test_the_copy_is_named_as_the_learner_would_from_where_they_are(hunt, monkeypatch):
+    workspace_dir().mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(workspace_dir())
     (line,) = [line for line in hunt().splitlines() if line.startswith("Also in your editor: ")]
     assert not Path(line.removeprefix("Also in your editor: ")).is_absolute()
