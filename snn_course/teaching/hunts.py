@@ -15,7 +15,7 @@ from snn_course.teaching.hunts_planted import Bug, Piece
 from snn_course.teaching.progress import Record
 from snn_course.teaching.quiz_numbers import Job, Numbers
 from snn_course.teaching.quiz_sitting import seed_of
-from snn_course.teaching.quiz_terminal import Stopped, begin, say, typed
+from snn_course.teaching.quiz_terminal import say, typed, until_stopped
 
 SHOWN = 60
 """Lines up to which a piece is printed, too."""
@@ -32,14 +32,8 @@ def run(chosen: Sequence[Script], everything: Sequence[Script], called: str) -> 
     if len(chosen) > 1:
         raise UsageError("One hunt at a time; without a name, 'course.py hunt' lists them.")
     (script,) = chosen
-    begin()
-    try:
-        _hunt(script, called)
-    except (Stopped, KeyboardInterrupt) as stop:
-        print(f"\nStopped. The hunt goes on with\n    {called} hunt {script.label}")
-        if isinstance(stop, KeyboardInterrupt):
-            raise
-    return 0
+    command = f"{called} hunt {script.label}"
+    return until_stopped(lambda: _hunt(script, called), "The hunt goes on with", command)
 
 
 def listed(scripts: Sequence[Script], called: str) -> list[str]:

@@ -12,7 +12,7 @@ from snn_course.teaching.progress import Record
 from snn_course.teaching.questions import Bank, Question
 from snn_course.teaching.quiz_numbers import Numbers, job_of
 from snn_course.teaching.quiz_sitting import Outcome, seed_of
-from snn_course.teaching.quiz_terminal import RULE, Stopped, begin, percent, say, wait_for_enter
+from snn_course.teaching.quiz_terminal import RULE, percent, say, until_stopped, wait_for_enter
 
 
 def run(chosen: Sequence[Script], everything: Sequence[Script], review: bool, called: str) -> int:
@@ -33,15 +33,7 @@ def run(chosen: Sequence[Script], everything: Sequence[Script], review: bool, ca
 
 
 def _with_goodbye(command: str, action: Callable[[], None]) -> int:
-    """Do it, and say at a stop how it goes on."""
-    begin()
-    try:
-        action()
-    except (Stopped, KeyboardInterrupt) as stop:
-        print(f"\nStopped. What you have answered is kept; it goes on with\n    {command}")
-        if isinstance(stop, KeyboardInterrupt):
-            raise
-    return 0
+    return until_stopped(action, "What you have answered is kept; it goes on with", command)
 
 
 # ---------------------------------------------------------------------- the list

@@ -6,7 +6,7 @@ Where the answers come through a pipe, each line of it is an answer, and it is s
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from snn_course import one_line
@@ -97,10 +97,20 @@ def raster(spikes: Sequence[Sequence[int]]) -> list[str]:
 # ---------------------------------------------------------------------- keys
 
 
-def begin() -> None:
-    """Let no letter that is typed stop the course, whatever its encoding; before the first line is read."""
-    if hasattr(sys.stdin, "reconfigure"):
+def until_stopped(action: Callable[[], None], goodbye: str, command: str) -> int:
+    """Ask what ``action`` asks; at a stop say goodbye, and the command that goes on. Returns: the exit code.
+
+    No letter that is typed stops it, whatever its encoding. Raises: KeyboardInterrupt after Ctrl-C.
+    """
+    if hasattr(sys.stdin, "reconfigure"):  # before the first line is read
         sys.stdin.reconfigure(errors="replace")
+    try:
+        action()
+    except (Stopped, KeyboardInterrupt) as stop:
+        print(f"\nStopped. {goodbye}\n    {command}")
+        if isinstance(stop, KeyboardInterrupt):
+            raise
+    return 0
 
 
 def typed(prompt: str = "> ") -> str:
