@@ -3,6 +3,7 @@
 Colours: Okabe and Ito (2008), "Color Universal Design".
 """
 
+import io
 import textwrap
 from typing import Any
 
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -94,6 +96,17 @@ def stamp(fig: Figure, origin: str, warning: str = "") -> None:
     if warning:
         title = f"{fig.get_suptitle()}\n{warning}".strip()
         retitle(fig, title, color=RED)
+
+
+def as_png(fig: Figure) -> bytes:
+    """Draw a figure as a PNG file: what savefig gives, without its second drawing. Fixes the layout."""
+    layout = fig.get_layout_engine()
+    if layout is not None:
+        layout.execute(fig)
+        fig.set_layout_engine("none")
+    drawn = io.BytesIO()
+    FigureCanvasAgg(fig).print_png(drawn)
+    return drawn.getvalue()
 
 
 def raster(ax: Axes, spk: Any, colour: str = BLUE, dt: float = 1.0, size: float = 4.0) -> None:

@@ -1,7 +1,6 @@
 """The record of one lesson's run: measures, tables, figures, unfinished trainings."""
 
 import dataclasses
-import io
 import json
 import os
 import tempfile
@@ -139,16 +138,17 @@ class Run:
 
         Its title is its own, as ``figures.new`` set it.
         """
+        from snn_course.runs import figures
+
         import matplotlib.pyplot as plt
 
         if self.seed == self.config.seed:
             path = self.file(f"{name}.png", fig.get_suptitle() or name)
             self.stamp(fig)
-            drawn = io.BytesIO()
-            fig.savefig(drawn, format="png")
-            safe_write.write(path, drawn.getvalue())
+            drawn = figures.as_png(fig)
+            safe_write.write(path, drawn)
             if notebook.is_here():
-                notebook.show(drawn.getvalue(), self._figures[path.name]["title"])
+                notebook.show(drawn, self._figures[path.name]["title"])
         plt.close(fig)
 
     def stamp(self, fig: "Figure") -> None:
