@@ -501,13 +501,15 @@ def fit_readout(x: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
 def damaged(spk: Tensor, config: Config) -> dict[str, Tensor]:
     """Give spikes [T, B, N] as they are, with some lost, with each moved (a step may then hold several)."""
     step, image, neuron = spk.nonzero(as_tuple=True)  # where the spikes are
+    sign = spk[step, image, neuron]  # ON or OFF
+    kept = torch.rand_like(sign) >= config.drop
+    dropped = torch.zeros_like(spk)
+    dropped[step, image, neuron] = sign * kept
     move = torch.randint_like(step, -config.jitter, config.jitter + 1)
     moved = (step + move).clamp(0, len(spk) - 1)  # none leaves the train
-    sign = spk[step, image, neuron]  # ON or OFF
     jittered = torch.zeros_like(spk)
     jittered.index_put_((moved, image, neuron), sign, accumulate=True)
-    kept = torch.rand_like(spk) >= config.drop
-    return {"": spk, "drop": spk * kept, "jitter": jittered}
+    return {"": spk, "drop": dropped, "jitter": jittered}
 
 
 def measure_code(config: Config, code: str, steps: int, train: Digits, test: Digits) -> Found:
