@@ -3,17 +3,17 @@
 Question: What does a camera see whose pixels report changes of light, each on its own, and no frames?
 Reading:  Gallego et al. (2020), Event-based Vision, sec. I to III; Hu, Liu and Delbruck (2021), v2e.
 Run:      python lessons/04_event_cameras_v2e.py [--video FILE or FOLDER] [--fps 240] [--engine v2e|builtin]
-Expect:   bars show over 119 dB of light, in an 8-bit frame over 48 dB; a still scene costs 2 % of a moving
-          one; from about 90 pixels a second on (a quarter of the width), events cost more bytes than 30
-          frames a second. 1 min for 3 seeds on two CPU cores; no data.
+Expect:   bars show over 119 dB of light (a ratio of 900,000), in an 8-bit frame over 48 dB (250); a still
+          scene costs 2 % of a moving one; from about 90 pixels a second on (a quarter of the width), events
+          cost more bytes than 30 frames a second. 1 min for 3 seeds on two CPU cores; no data.
 """
 
 # %% [markdown]
 # A frame camera reads all its pixels 30 times a second, whether they changed or not. An
 # *event camera* has no frames. Each pixel watches its own light. When that has changed by a
 # set ratio, the pixel sends one *event*: who it is, when, and whether it got brighter or
-# darker. Lesson 02 turned pictures into spikes by a rule that we chose. Here is hardware
-# whose output is spikes from the start.
+# darker. Lesson 02 turned pictures into spikes by a rule that we chose; its retina code was
+# a copy of this pixel. Here is the hardware itself, whose output is spikes from the start.
 #
 # In this lesson you
 #
@@ -28,7 +28,8 @@ Expect:   bars show over 119 dB of light, in an 8-bit frame over 48 dB; a still 
 # *Going deeper*, at the end, compares everything with closed forms and with v2e.
 #
 # The cell below holds imports and settings. Each setting is an option of the command line:
-# try `python lessons/04_event_cameras_v2e.py --pixel.threshold-on 0.4`.
+# try `python lessons/04_event_cameras_v2e.py --pixel.threshold-on 0.4`, twice the usual
+# threshold for ON events. Which share of them should be left?
 
 # %%
 import sys
@@ -66,7 +67,7 @@ class Config(lesson.Config):
     """Length of the clip, s."""
 
     pixel: camera.Pixel = field(default_factory=camera.Pixel)
-    """The pixel's parameters."""
+    """The pixel's parameters; chapter 3 explains them."""
 
 
 SCALES: lesson.Scales = {
@@ -103,15 +104,19 @@ Events = list[tuple[float, bool]]  # of one pixel: time in s, and True for ON
 # | time | that of the whole frame | its own, to a microsecond |
 #
 # Why the log? It turns equal ratios into equal steps. A shadow that halves the light is a
-# step of $\ln 2$ at noon and at dusk. With $\theta = 0.2$ a pixel fires at each change by
-# 22 %, whatever the light. Near black the log would fall without end, so below 20 (white
-# is 255) a straight line takes its place.
+# step of $\ln 2$ at noon and at dusk. With $\theta = 0.2$ a pixel fires whenever its light
+# has grown by 22 % ($e^{0.2}$) or fallen by 18 % ($e^{-0.2}$), however bright it is. Near
+# black the log would fall without end, so below 20 (white is 255) a straight line takes its
+# place.
+#
+# A step of the log by $c$ gives $\lfloor c / \theta \rfloor$ events. So half the threshold
+# gives twice the events, and shows weaker contrasts. But noise passes it more often, too.
 
 
 # %%
 def log_of_light(light: ndarray) -> ndarray:
     """Give the natural log of the light; in the dark, a line from 0 to log(20)."""
-    dark = camera.DARK
+    dark = camera.DARK  # 20
     line = light * np.log(dark) / dark
     curve = np.log(np.maximum(light, dark))
     return np.where(light <= dark, line, curve)
@@ -139,7 +144,7 @@ def events_of_pixel(times: ndarray, light: ndarray, threshold: float) -> Events:
             remembered += threshold if brighter else -threshold
             share = (remembered - start) / (end - start)  # where on the line
             dt = times[step] - times[step - 1]
-            at = times[step - 1] + min(1.0, share) * dt
+            at = times[step - 1] + min(1.0, share) * dt  # one that is just due comes at the end
             events.append((float(at), brighter))
     # end
     return events
@@ -148,7 +153,9 @@ def events_of_pixel(times: ndarray, light: ndarray, threshold: float) -> Events:
 # %% [markdown]
 # The clip that it watches is drawn here, so that everything about it is known: a dark bar
 # and a bright disc move over a carpet that rests. An edge covers a pixel bit by bit, as on
-# a real sensor: a pixel that is half covered has half of each light.
+# a real sensor: a pixel that is half covered has half of each light. (In the code, `inside`
+# is the distance to the edge in pixels; half a pixel more, cut to 0 to 1, is the share that
+# is covered.)
 
 
 # %%
@@ -159,16 +166,16 @@ def render(path: float, width: int) -> ndarray:
     carpet = np.sin(x / 5) * np.sin(y / 7)
     light = 90 + 60 * carpet
 
-    bar = (0.95 * width - path) % width
-    inside = 0.012 * width - np.abs(x - bar)  # pixels from the edge
-    light += np.clip(inside + 0.5, 0, 1) * (20 - light)
+    bar = (0.95 * width - path) % width  # goes left, and comes back on the right
+    inside = 0.012 * width - np.abs(x - bar)
+    light += np.clip(inside + 0.5, 0, 1) * (20 - light)  # dark
 
     radius = 0.23 * width  # of the disc's way round the middle
     turn = path / radius  # radians
     middle_x = width / 2 + radius * np.cos(turn)
     middle_y = height / 2 + radius * np.sin(turn)
     inside = 0.06 * width - np.hypot(x - middle_x, y - middle_y)
-    light += np.clip(inside + 0.5, 0, 1) * (220 - light)
+    light += np.clip(inside + 0.5, 0, 1) * (220 - light)  # bright
     return np.rint(light).astype(np.uint8)
 
 
@@ -223,8 +230,9 @@ def watch_a_pixel(
 # where it started: adding up ON minus OFF, times the threshold, gives the log of the light
 # up to a constant, and every error of the threshold adds up with it.
 #
-# One pixel in a loop is easy to read and slow. The helper's `DvsCamera` has the same model
-# for all pixels at once. Is it the same? Here are 200 pixels of the clip, through both.
+# One pixel in a loop is easy to read and slow. `DvsCamera`, in `snn_course/events/camera.py`,
+# computes all pixels at once. Is it the same model? Here are 200 pixels of the clip, through
+# both. (`camera.IDEAL` is a pixel without anything that chapter 3 adds.)
 
 
 # %%
@@ -233,7 +241,8 @@ def prove_fast_model(run: lesson.Run, clip: video.Clip, threshold: float) -> Non
     rng = np.random.default_rng(run.seed)
     light = some_pixels(clip, 200, rng)
     pixel = replace(camera.IDEAL, threshold_on=threshold, threshold_off=threshold)
-    stream = show(camera.DvsCamera(pixel), clip.times, light[:, None])
+    frames = light[:, None]  # a sensor of one row, [T, 1, N]
+    stream = show(camera.DvsCamera(pixel), clip.times, frames)
 
     wrong = 0
     for number in range(light.shape[1]):
@@ -267,11 +276,17 @@ def differ(stream: ndarray, events: Events) -> int:
 # %% [markdown]
 # ## 2. From video to events
 #
-# *v2e* makes events of ordinary video. Each pixel's light goes through the model of
-# chapter 1, with what chapter 3 adds. Frames are 33 ms apart and events have a resolution
-# of 1 µs, so between two frames the log moves on a line. (The full v2e first draws frames
-# in between with a neural network, SuperSloMo; its model of the pixel is the same.) Where
-# v2e is installed, it makes the events here; elsewhere `DvsCamera` does.
+# *v2e* (video to events) makes events of ordinary video. Each pixel's light goes through the
+# model of chapter 1, with what chapter 3 adds. Frames are 33 ms apart and events have a
+# resolution of 1 µs, so between two frames the log moves on a line. That is a guess: times
+# are *written* to 1 µs, but what happened between two frames, nobody saw. (The full v2e
+# first draws frames in between with a neural network, SuperSloMo, which guesses better; its
+# model of the pixel is the same.)
+#
+# v2e is one object, `EventEmulator(pos_thres=0.2, neg_thres=0.2, ...)`. Its
+# `generate_events(frame, time)` takes frame after frame and gives the events since the last
+# one; `V2eCamera`, beside `DvsCamera`, hands it the parameters. Where v2e is installed, it
+# makes the events here (`python course.py env` says how to get it), elsewhere `DvsCamera`.
 #
 # `--video` takes your own film or a folder of pictures. A film with a variable rate is
 # read by its time stamps. Slow motion is stored at 30 frames a second whatever the camera
@@ -280,18 +295,26 @@ def differ(stream: ndarray, events: Events) -> int:
 # On the wire an event is an *address*: x, y and polarity packed into one word. That is the
 # *address-event representation* (AER). It grew up in neuromorphic chips as a bus for
 # spikes: the few wires between two chips carry the number of the neuron that fires, and
-# the moment at which it is sent is the moment of the spike. In a file the moment must be
-# written down, in a second word.
-#
-# $$ \text{address} = y \cdot 2^{22} + x \cdot 2^{12} + p \cdot 2^{11} $$
+# the moment at which it is sent is the moment of the spike. There is no clock: the sender
+# puts an address on the wires and raises the line *request*; the receiver reads it and
+# raises *acknowledge*; then both lines fall, and the bus is free.
 #
 # One bus serves all pixels. When two fire at once, a circuit (the *arbiter*) lets one wait.
 # So a scene that makes more events than the bus can carry makes them late, or loses some.
+#
+# In a file the moment must be written down, in a second word. The first is, for the
+# DAVIS346, a camera of 346 x 260 pixels,
+#
+# $$ \text{address} = \text{row} \cdot 2^{22} + \text{column} \cdot 2^{12} + p \cdot 2^{11} $$
+#
+# with ON as $p = 1$. Rows and columns are counted from the bottom right, where our y and x
+# start at the top left. So 10 bits, 12 to 21, are left for the column, and those from 22 on
+# for the row.
 
 
 # %%
 def pack(x: int, y: int, p: bool) -> int:
-    """Put an event into the address word of a DAVIS346. Its x and y count from the bottom right."""
+    """Put an event into the address word of a DAVIS346."""
     # exercise: turn x and y round, and shift each part to its bits
     column = streams.WIDTH - 1 - x
     row = streams.HEIGHT - 1 - y
@@ -352,7 +375,7 @@ def prove_addresses(run: lesson.Run, path: Path, stream: ndarray) -> None:
     """Pack the last events by hand: the same words as in the file, and back again."""
     last = stream[-50:]
     raw = path.read_bytes()[-streams.BYTES_AN_EVENT * len(last) :]
-    words = np.frombuffer(raw, dtype=">u4").reshape(-1, 2)
+    words = np.frombuffer(raw, dtype=">u4").reshape(-1, 2)  # 32 bits each, the highest byte first
     wrong = 0
     for event, (address, stamp) in zip(last.tolist(), words.tolist(), strict=True):
         x, y, t, p = event
@@ -368,19 +391,21 @@ def prove_addresses(run: lesson.Run, path: Path, stream: ndarray) -> None:
 # %% [markdown]
 # ## 3. What the real circuit adds
 #
-# - *Bandwidth*: the photoreceptor follows the light with a delay, as a leaky integrator
-#   (lesson 01) does. In dim light it is slower, since a small photocurrent has to charge
-#   the same capacitor.
-# - *Refractory period*: after an event the pixel is deaf for a moment. What changes
-#   meanwhile is lost.
-# - *Mismatch*: no two transistors are alike, so each pixel has thresholds of its own.
-# - *Leak*: charge leaks off the remembered level. A pixel that sees no change still sends
-#   an ON event now and then.
-# - *Shot noise*: light comes in photons, at random. Events at random are the result, most
-#   of them in the dark.
+# - *Bandwidth* (`cutoff_hz`): the photoreceptor follows the light with a delay, as a leaky
+#   integrator (lesson 01) does. In dim light it is slower, since a small photocurrent has
+#   to charge the same capacitor.
+# - *Refractory period* (`refractory`): after an event the pixel is deaf for a moment. What
+#   changes meanwhile is lost. So it also limits how often a pixel can speak.
+# - *Mismatch* (`mismatch`): no two transistors are alike, so each pixel has thresholds of
+#   its own.
+# - *Leak* (`leak_hz`): charge leaks off the remembered level, always downwards. So light
+#   that rests seems to grow, and the pixel sends an ON event now and then, never an OFF.
+# - *Shot noise* (`shot_noise_hz`): light comes in photons, at random. Events at random are
+#   the result, most of them in the dark.
 #
-# Here is a pixel with the first four; the fifth is drawn by lot. Read it beside
-# `DvsCamera` in `snn_course/events/camera.py`, where the same stages work on all pixels.
+# (`--help` says how large each is.) Here is a pixel with the first four. The fifth comes by
+# chance and is left out, so that this pixel and `DvsCamera`, which has the same stages for
+# all pixels, can be compared event by event.
 
 
 # %%
@@ -400,21 +425,21 @@ class RealPixel:
         self.off = off
         self.leak = leak  # log units per second
         self.photoreceptor = float(log_of_light(np.array(light)))
-        self.moved = 0.0  # since the last event
+        self.moved = 0.0  # change of the log since the last event
         self.now = 0.0
         self.deaf_until = 0.0
 
     def see(self, light: float, now: float) -> Events:
         """Take the light at the time ``now``. Returns: the events since the last call."""
         dt = now - self.now
-        speed = self.follow(light, dt) / dt + self.leak
+        speed = self.follow(light, dt) / dt + self.leak  # of the log, per second
         sign = 1 if speed > 0 else -1
         threshold = self.on if speed > 0 else self.off
         awake = max(self.now, self.deaf_until)
         events: Events = []
         while speed and awake < now:
-            way = threshold - sign * self.moved
-            reach = abs(speed) * (now - awake)
+            way = threshold - sign * self.moved  # still to go
+            reach = abs(speed) * (now - awake)  # as far as it gets before this frame
             if reach < way - 1e-4 * threshold:  # just due is due, as above
                 break
             crossing = min(now, awake + max(0.0, way) / abs(speed))
@@ -431,7 +456,7 @@ class RealPixel:
         log = float(log_of_light(np.array(light)))
         gap = log - self.photoreceptor
         if self.pixel.cutoff_hz:
-            brightness = (light + 20) / 275  # the 20 is what it keeps in the dark
+            brightness = (light + 20) / 275  # 1 for white, 255; the 20 is what it keeps in the dark
             bandwidth = self.pixel.cutoff_hz * brightness  # Hz
             gap *= 1 - np.exp(-2 * np.pi * bandwidth * dt)
         self.photoreceptor += gap
@@ -442,9 +467,10 @@ class RealPixel:
 # `see` takes the light of one frame. The photoreceptor moves part of the way (`follow`), the
 # leak adds a little, and what is left is a line that may cross a threshold several times.
 #
-# The figure shows a slow pixel, of 20 Hz, whose light rises, rests, and falls at once. The
-# photoreceptor rounds off the step, so its OFF events come late and spread out. The lowest
-# panel is the comparator: a sawtooth between the two thresholds.
+# The figure shows a slow pixel, of 20 Hz, whose light rises, rests, and falls at once. (It
+# goes above 255: white is where a frame ends, not the light.) The photoreceptor rounds off
+# the step, so its OFF events come late and spread out. The lowest panel is what the pixel
+# compares with its two thresholds, the change since its last event: a sawtooth.
 
 
 # %%
@@ -498,8 +524,9 @@ def prove_real_pixel(config: Config, run: lesson.Run, clip: video.Clip) -> None:
 #
 # **Latency.** A change waits for no frame: a pixel speaks when its photoreceptor has passed
 # the threshold. At 30 frames a second a change waits 17 ms in the mean, and up to 33. The
-# photoreceptor is a leaky integrator with $\tau = 1 / (2 \pi f)$, so after a step of light
-# by $k$ thresholds the $n$-th event comes at
+# photoreceptor is a leaky integrator with $\tau = 1 / (2 \pi f)$ for a bandwidth $f$. After
+# a step of light it has gone the share $1 - e^{-t/\tau}$ of the way. If the step is $k$
+# thresholds high, the $n$-th event is due when that share is $n / k$, at
 #
 # $$ t_n = -\tau \ln (1 - n / k) $$
 
@@ -516,7 +543,7 @@ def measure_latency(config: Config, run: lesson.Run) -> None:
     tau = 1 / (2 * np.pi * bandwidth)  # s
     fps = 40 / tau.min()
     steps = round(3 * tau.max() * fps)
-    before = light * np.exp(-contrast)
+    before = light * np.exp(-contrast)  # DARK or more, where the log holds
     frames = np.stack([before] + [light] * steps)  # [T, N]
     sensor = camera.DvsCamera(pixel)
     stream = camera.record(sensor, frames[:, None], fps)
@@ -547,8 +574,13 @@ def measure_latency(config: Config, run: lesson.Run) -> None:
 # and only ratios count. Gallego et al. give 120 dB and more. Here a scene has bars of one
 # contrast everywhere, while the light grows a million times from left to right: 120 dB,
 # from moonlight to noon. Where are the bars seen? In the frame, where their contrast is
-# between half and twice the true one; in the events, where a column has between half and
-# twice as many as the middle one of all columns.
+# between half and twice the true one; in the events, where a column sends between half and
+# twice as many as is usual, in the median of all columns.
+#
+# Read the result with care. That a frame loses the bars follows from its 8 bits. But the
+# model of the pixel has no upper end, so the number for events is bounded by the scene;
+# where a real pixel ends, only a real sensor can say. At the far left the bars dip below
+# 20, where the line is steeper than the log: there are *more* events.
 #
 # The picture of events adds up ON minus OFF. `np.add.at` counts a pixel as often as it
 # stands in the list; `net[y, x] += sign` would count it once, however often it spoke.
@@ -582,7 +614,8 @@ def see_wide_range(config: Config, run: lesson.Run) -> None:
     run.measure("range of light with visible bars, frame", dB["frame"], "dB")
     name = "range of light with visible bars, events"
     run.measure(name, dB["events"], "dB", at_least=110, headline=True)
-    net = on_minus_off(stream[stream["t"] > 9e5], frame.shape)
+    last = stream[stream["t"] > 9e5]  # of the last tenth of a second
+    net = on_minus_off(last, frame.shape)
     run.figure(drawing.wide_range(level, frame, net, seen, dB), "dynamic_range")
 
 
@@ -598,9 +631,8 @@ def on_minus_off(stream: ndarray, shape: tuple[int, ...]) -> ndarray:
 # **Power.** A pixel that sees no change sends nothing, so nothing has to be digitised, sent
 # and stored. Most event cameras need about 10 mW, and sensor and processor together 100 mW
 # or less (Gallego et al. 2020, sec. II); the DVS of 128 x 128 pixels needs 23 mW
-# (Lichtsteiner et al. 2008). A frame camera with its interface needs hundreds of milliwatts
-# and more. No camera is at hand here, so its power is *not measured*. What drives it is, in
-# the next chapter: how much data a scene makes.
+# (Lichtsteiner et al. 2008). No camera is at hand here, so its power is *not measured*. What
+# drives it is, in the next chapter: how much data a scene makes.
 #
 # ## 5. What events cost
 #
@@ -617,9 +649,10 @@ def on_minus_off(stream: ndarray, shape: tuple[int, ...]) -> ndarray:
 # eight pixels of a frame, events say it in fewer bytes, and each with its own time.
 #
 # Where the two cost the same depends on the scene. The carpet rests here; in a scene that is
-# all texture, or seen by a camera that moves, more pixels change, and frames win earlier. It
-# depends on the sensor, too: twice as many pixels in a line see twice the speed in pixels a
-# second, and an edge is half the share of the picture.
+# all texture, or seen by a camera that moves, more pixels change, and frames win earlier.
+# The sensor hardly matters, if speed is counted in widths of the picture a second: a bar of
+# twice as many pixels passes twice as many of them. The sentence that ends this chapter says
+# from how many widths on: compare it with that of a run with `--width 96`.
 
 
 # %%
@@ -681,9 +714,10 @@ def break_even(rates: list[float], limit: float) -> float:
 # (*saccades*, as an eye makes), along a triangle. The opposite fails, too: a lamp that
 # flickers changes every pixel at once, and floods the bus.
 #
-# A smooth wall without edges is as silent as a still one, and a slow change, such as dusk,
-# comes as a few events that drown in those of the leak. Who needs the still picture as well
-# takes a sensor that has both (a DAVIS), or adds events up over time.
+# A smooth wall without edges is as silent as a still one, and a slow change drowns in the
+# leak: light that halves in ten minutes of dusk passes $\ln 2 / 0.2$, so 3 thresholds, while
+# a leak of 0.1 Hz sends 60 events. Who needs the still picture as well takes a sensor that
+# has both events and frames (a DAVIS), or adds events up over time.
 #
 # Here one still picture is shown in five ways: at rest, flickering, shifted, rotated, and
 # by saccades. A sixth way needs no camera: *Poisson events*, each pixel at random, at a
@@ -742,9 +776,13 @@ def poisson_events(
 
 
 # %% [markdown]
-# The figure draws ON minus OFF events of each way. Shifted and rotated, edges light up on
-# one side and darken on the other, and an edge along the motion stays dark: a motion shows
-# only the edges across it. That is why N-MNIST has three saccades in three directions.
+# The figure draws ON minus OFF events of each way; white is a pixel for which they cancel.
+# Shifted and rotated, an edge is ON on its one side and OFF on the other, and an edge along
+# the motion stays white: a motion shows only the edges across it. That is why N-MNIST has
+# three saccades in three directions. Two panels hide what was sent: the saccades end where
+# they began, and the lamp is as bright at the end as at the start. So each pixel's ON and
+# OFF events nearly cancel: read how many there were in the panel's title. (Each panel has a
+# scale of its own, so what is left over looks stronger than it is.)
 
 
 # %%
@@ -842,7 +880,7 @@ def prove_ramps(config: Config, run: lesson.Run) -> None:
     contrast = rng.uniform(-1.3, 1.3, (25, 40))  # change of the log [H, W]
     rise = np.linspace(0, 1, 9)[:, None, None] * contrast  # [T, H, W], over one second
     bright = 100 * np.exp(rise)
-    dark = 10 + camera.DARK / np.log(camera.DARK) * rise
+    dark = 10 + camera.DARK / np.log(camera.DARK) * rise  # on the line of chapter 1
     cases = [("log", bright, 0.0), ("dark", dark, 0.0), ("refractory", bright, 0.05)]
     alike = replace(camera.IDEAL, mismatch=config.pixel.mismatch)
     for name, light, refractory in cases:
@@ -884,7 +922,8 @@ def compare_ramps(
 # They must agree within 1 %, beyond what chance allows: three standard errors of a count.
 #
 # Then come the two points in which they differ. v2e steps its low-pass filter by Euler's
-# rule, and never more than the whole way, which a step of 33 ms asks of it. And a pixel of
+# rule: $dt / \tau$ times the gap, but never more than the gap. With frames 33 ms apart that
+# is soon all of it, where the exact step is the share $1 - e^{-dt/\tau}$. And a pixel of
 # v2e that was deaf makes up for the change that it missed; here that is lost, as in the
 # circuit, whose reset switch is closed. The docstring of `DvsCamera` lists all differences
 # with their sizes.
@@ -958,7 +997,8 @@ def main(config: Config, run: lesson.Run) -> None:
     see_wide_range(config, run)
     weigh(config, run)
     show_a_still_picture(config, run)
-    bin_unsorted(run, stream, *clip.frames.shape[:0:-1])
+    height, width = clip.frames.shape[1:]
+    bin_unsorted(run, stream, width, height)
     prove_ramps(config, run)
     compare_with_v2e(config, run, clip)
 
