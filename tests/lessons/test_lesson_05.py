@@ -230,6 +230,17 @@ def test_damage_and_catch(run, config):
     assert value(run, "catch: plain mean / vector, at 180 deg") < 2
 
 
+def test_only_who_is_told_of_the_dead_loses_as_little_as_size_allows(run, config, monkeypatch):
+    goal = "30 % dead: ML told / intact, N = 256"
+    L.damage_by_size(config, run)
+    measure = run._measures[goal]
+    assert measure.at_least <= value(run, goal) <= measure.at_most
+    assert value(run, "30 % dead: ML told / intact, N = 8") > 1.5 * value(run, goal)
+    monkeypatch.setattr(L, "maximum_likelihood", lambda counts, curves, alive=None: ML(counts, curves))
+    L.damage_by_size(config, run)
+    assert value(run, goal) > measure.at_most
+
+
 # ---------------------------------------------------------------------- read-out
 
 
