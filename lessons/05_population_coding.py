@@ -1165,8 +1165,8 @@ def title_of_read_outs(results: Results) -> str:
     for name, rows in results.items():
         few, _, few_dead, _ = rows[0]
         many, _, many_dead, _ = rows[-1]
-        told.append(f"{name} {few:.0f} to {many:.0f} %, with 30 % dead {few_dead:.0f} to {many_dead:.0f} %")
-    return f"{POOLS[0]} to {POOLS[-1]} neurons a class: " + "; ".join(told)
+        told.append(f"{name} {few:.0f} to {many:.0f} %, dead {few_dead:.0f} to {many_dead:.0f} %")
+    return f"{POOLS[0]} to {POOLS[-1]} neurons a class, intact and 30 % dead:\n" + "; ".join(told)
 
 
 def draw_read_outs(run: lesson.Run, results: Results) -> None:

@@ -296,7 +296,7 @@ def test_titles_say_what_was_measured():
     title = L.title_of_precision({"ML": [2.0, 3.0, 9.0], "bound": [1.0, 1.0, 1.5]})  # more neurons are worse
     assert title == "4 to 256 neurons: error of ML 2.0 to 9.0 degrees, bound 1.0 to 1.5"
     title = L.title_of_read_outs({"digits": [[90.0, 0.0, 80.0, 0.0], [70.0, 0.0, 10.0, 0.0]]})
-    assert title == "1 to 50 neurons a class: digits 90 to 70 %, with 30 % dead 80 to 10 %"
+    assert title == "1 to 50 neurons a class, intact and 30 % dead:\ndigits 90 to 70 %, dead 80 to 10 %"
     title = L.title_of_damage({(0, 64): [0, 1.0, 0, 0], (0.3, 64): [0, 2.0, 5.0, 0]})
     assert title == "30 % of 64 neurons dead: ML is 2.0 degrees off, if told which 5.0; before 1.0"
     title = L.title_of_brain({"even": [1.0, 1.0], "uneven": [2.0, 9.0]}, [1.0, 2.0, 3.0])
