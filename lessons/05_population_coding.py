@@ -1238,11 +1238,14 @@ def catch_wrap_around(config: Config, run: lesson.Run) -> None:
 #
 # "Half the error with four times the neurons" rests on one word: *independent*. Noise that
 # all neurons share does not average out. The worst kind looks like the stimulus itself: if
-# the hand trembles by 2 degrees, each neuron reports the trembling faithfully. Then the
-# error goes to 2 degrees, and no further, however many neurons there are. Neurons in cortex
-# do share a little noise, and this limits how many are worth asking: Shadlen et al. (1996)
-# explain what monkeys see by pools of a hundred or more weakly correlated neurons; far more
-# would tell hardly more.
+# the hand trembles by 2 degrees, each neuron reports the trembling faithfully. Errors that
+# know nothing of each other add as squares: $\sqrt{e_N^2 + 2^2}$, with the error $e_N$ of
+# $N$ independent neurons. So it goes to 2 degrees, and no further, however many neurons
+# there are. The last column of the table is this formula.
+#
+# Neurons in cortex do share a little noise, and this limits how many are worth asking:
+# Shadlen et al. (1996) explain what monkeys see by pools of a hundred or more weakly
+# correlated neurons; far more would tell hardly more.
 
 
 # %%
@@ -1259,8 +1262,9 @@ def shared_noise(config: Config, run: lesson.Run) -> None:
             alone = rmse(maximum_likelihood(trials.counts, trials.curves), trials.angle)
             counts = torch.poisson(tuning(trials.angle + tremble, trials.preferred, config))
             shared = rmse(maximum_likelihood(counts, trials.curves), trials.angle)
-            rows.append([str(size), alone, shared])
-    run.table("ML, RMSE in degrees", ["N", "independent", f"and {TREMBLE:g} deg shared"], rows)
+            rows.append([str(size), alone, shared, math.hypot(alone, TREMBLE)])
+    columns = ["N", "independent", f"and {TREMBLE:g} deg shared", "formula"]
+    run.table("ML, RMSE in degrees", columns, rows)
     run.measure("shared noise: error at the largest N", shared, "degrees", at_least=0.9 * TREMBLE)
 
 
