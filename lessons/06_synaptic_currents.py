@@ -483,7 +483,7 @@ def title_of_filters(peaks: dict[str, int], gains: dict[str, float]) -> str:
     """Say when each PSP peaks, and what is left of a fast sine."""
     rise = ", ".join(f"{name} {step}" for name, step in peaks.items())
     left = ", ".join(f"{name} {share:.2g}" for name, share in gains.items())
-    return f"PSP peaks at step: {rise}; gain at half a cycle per step: {left}"
+    return f"PSP peaks at step: {rise};\nleft of a sine of half a cycle per step: {left}"
 
 
 def filters(config: Config, run: lesson.Run) -> None:
@@ -505,7 +505,7 @@ def filters(config: Config, run: lesson.Run) -> None:
     figures.legend_outside(right)
     run.figure(fig, "filters")
     run.say(
-        f"Compared with a constant, {gains['Leaky']:.2g} of the fastest sine is left in snn.Leaky and "
+        f"Compared with the slowest sine, {gains['Leaky']:.2g} of the fastest is left in snn.Leaky and "
         f"{gains['Synaptic']:.2g} in snn.Synaptic."
     )
 
