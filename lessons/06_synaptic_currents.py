@@ -242,7 +242,14 @@ def synaptic_step(cur: Tensor, syn: Tensor, mem: Tensor, config: Config, reset: 
 
 
 # %%
-def alpha_step(cur: Tensor, exc: Tensor, inh: Tensor, mem: Tensor, config: Config, reset: str) -> States:
+def alpha_step(
+    cur: Tensor,
+    exc: Tensor,
+    inh: Tensor,
+    mem: Tensor,
+    config: Config,
+    reset: str,
+) -> States:
     """Advance ``snn.Alpha``, threshold 1, by one step; all tensors are [N]. Returns: spk, exc, inh, mem."""
     fired = (mem > 1).to(mem.dtype)
     inh_before = inh
@@ -342,7 +349,8 @@ def equal_to_snntorch(config: Config, run: lesson.Run) -> None:
             neuron = build(name, config.alpha, config.beta, reset_mechanism=reset)
             spk_rec, mem_rec = simulate(neuron, cur)
             own_spk, own_mem = simulate_own(name, cur, config, reset)
-            apart = (own_spk - spk_rec).abs() + (own_mem - mem_rec).abs()
+            wrong_spikes = (own_spk - spk_rec).abs()
+            apart = wrong_spikes + (own_mem - mem_rec).abs()
             error = max(error, apart.max().item())
         run.proof(f"own step = snn.{name}, every reset", error)
 
@@ -461,10 +469,12 @@ def prove_filters(config: Config, run: lesson.Run) -> dict[str, Measured]:
         _, mem = simulate(neuron, one_spike(num_steps))
         psp = mem[:, 0]  # [T]
         error = psp - response(name, time_axis(num_steps), alpha, beta)
-        run.proof(f"PSP of {name} = closed form", error.abs().max().item(), at_most=1e-5)
+        worst = error.abs().max().item()
+        run.proof(f"PSP of {name} = closed form", worst, at_most=1e-5)
         share = measured_gain(neuron, longest)
         error = share / gain(name, OMEGA, alpha, beta) - 1
-        run.proof(f"gain of {name} = |H|", error.abs().max().item(), at_most=1e-5)
+        worst = error.abs().max().item()
+        run.proof(f"gain of {name} = |H|", worst, at_most=1e-5)
         found[name] = Measured(psp, share)
     prove_alpha_is_synaptic(run, found)
     return found
@@ -493,7 +503,8 @@ def filters(config: Config, run: lesson.Run) -> None:
     gains: dict[str, float] = {}
     for name, measured in found.items():
         peaks[name] = int(measured.psp.argmax())
-        gains[name] = float(measured.gain[-1] / measured.gain[0])
+        slowest, fastest = measured.gain[[0, -1]].tolist()
+        gains[name] = fastest / slowest
     title = title_of_filters(peaks, gains)
     fig, (left, right) = figures.new(title, columns=2, size=(10.5, 3.8))
     for name, measured in found.items():
@@ -515,9 +526,11 @@ def draw_gain(ax: "figures.Axes", name: str, measured: Tensor, config: Config) -
     cycles = torch.logspace(-3, math.log10(0.5), 200, dtype=torch.float64)  # per step
     line = gain(name, 2 * torch.pi * cycles, config.alpha, config.beta)
     style = "--" if name == "Alpha" else "-"  # it lies on Synaptic
-    (curve,) = ax.loglog(cycles, line / line[0], style, label=f"snn.{name}")
+    constant = line[0]  # the lowest frequency is as good as none
+    (curve,) = ax.loglog(cycles, line / constant, style, label=f"snn.{name}")
     colour = curve.get_color()
-    ax.plot(OMEGA / (2 * torch.pi), measured / line[0], "o", ms=4, color=colour)
+    frequency = OMEGA / (2 * torch.pi)
+    ax.plot(frequency, measured / constant, "o", ms=4, color=colour)
 
 
 # %% [markdown]
@@ -820,7 +833,8 @@ def draw_catch(run: lesson.Run, found: list[Behaviour], title: str) -> None:
 def odd_resets(config: Config, run: lesson.Run) -> None:
     """Measure what the resets do in each neuron, and what Alpha does where alpha meets beta."""
     rows = []
-    num_steps = 300 - math.ceil(20 / math.log(config.alpha))  # a constant input has settled by then
+    settled = math.floor(-20 / math.log(config.alpha))  # steps until nothing is left of the beginning
+    num_steps = 300 + settled
     for name in NEURONS:
         lift = lifted_by_subtract(name, config, num_steps)
         lost = lost_by_zero(name, config, num_steps)
