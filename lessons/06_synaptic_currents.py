@@ -3,9 +3,9 @@
 Question: What changes when an input spike no longer jolts the membrane, but opens a current that fades?
 Reading:  Neuronal Dynamics ch. 3; snnTorch tutorial 4.
 Run:      python lessons/06_synaptic_currents.py
-Expect:   own neurons = snnTorch's; every PSP, gain and time to peak = its formula; the jitter of 20 inputs
-          shrinks to 1 / sqrt(20) + 3 %; a step of Synaptic costs 1.2 of Leaky's, of Alpha 2.2. Three seeds
-          in half a minute on two CPU cores; no data needed.
+Expect:   own neurons = snnTorch's; each answer to one spike (its shape, its peak, its gain) = its formula;
+          what 20 inputs scatter in time shrinks to 1 / sqrt(20) + 3 %; a step of Synaptic takes 1.2 times as
+          long as one of Leaky, of Alpha 2.2. Three seeds in half a minute on two CPU cores; no data needed.
 """
 
 # %% [markdown]
@@ -40,7 +40,7 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Config(lesson.Config):
     alpha: Annotated[float, lesson.Range(0.01, 0.999)] = 0.9
-    """Share of the synaptic current that stays after one step; snn.Alpha needs more than beta."""
+    """Share of the synaptic current that stays after one step; above beta, as snn.Alpha asks."""
 
     beta: Annotated[float, lesson.Range(0.01, 0.999)] = 0.8
     """Share of the membrane potential that stays after one step."""
@@ -66,13 +66,14 @@ SCALES: lesson.Scales = {
 # %% [markdown]
 # ## 1. One input spike, three neurons
 #
+# What the membrane does after one input spike is called the *postsynaptic potential* (PSP).
+#
 # `snn.Leaky` has one state, the membrane. `snn.Synaptic` has two: an input spike is added
 # to a *synaptic current* `syn`, which fades with the factor `alpha`; the membrane adds up
-# this current, and leaks with `beta`. `snn.Alpha` makes the same shape out of two currents,
-# one that pushes up (`syn_exc`, excitatory) and one that pulls down (`syn_inh`,
-# inhibitory).
+# this current, and leaks with `beta`. `snn.Alpha` makes a PSP of that shape, too, but as
+# the sum of two currents, one that pushes up (`syn_exc`, excitatory) and one that pulls
+# down (`syn_inh`, inhibitory).
 #
-# What the membrane does after one input spike is called the *postsynaptic potential* (PSP).
 # In the figure, look for the step at which each membrane is highest, and what the currents
 # do at that step.
 #
@@ -109,7 +110,7 @@ def one_input_spike(config: Config, run: lesson.Run) -> None:
 def draw_one_spike(config: Config, run: lesson.Run, record: Tensor) -> None:
     """Draw synaptic currents and membranes [T, 6] of the three neurons."""
     leaky_mem, syn, mem, exc, inh, alpha_mem = record.T
-    peak = int(mem.argmax()) - 5
+    peak = int(mem.argmax()) - 5  # the input comes at step 5
     fig, axes = figures.new(
         f"One input spike: the membrane of snn.Synaptic peaks {peak} steps later",
         columns=3,
@@ -145,12 +146,22 @@ def draw_one_spike(config: Config, run: lesson.Run, record: Tensor) -> None:
 # would flow (about 0 mV for an excitatory synapse, -75 mV for an inhibitory one). The
 # channels close one after the other, so $g$ fades exponentially, with a time constant from
 # a few milliseconds (AMPA receptors) to a tenth of a second (NMDA). That is the second time
-# constant, and the reason for a second-order neuron.
+# constant. A neuron with one is called *second-order*: two states in a row, the current and
+# the membrane that it feeds.
+#
+# Channels do not open all at once, either: $g$ also takes time to rise, less than to fall.
+# `snn.Synaptic` takes the rise for a jump. A curve that rises and then falls is made as the
+# difference of two exponentials; `snn.Alpha` makes its PSP like that (chapter 3).
 #
 # Nearly all spiking networks leave out the factor $(E - U)$ and let the *current* itself
 # fade. This is right while $U$ stays far from $E$: an AMPA synapse drives with 65 to 50 mV
 # between rest (-65 mV) and threshold (-50 mV). The run measures how much that matters: one
 # synapse with conductance, beside one with current, from rest to threshold.
+#
+# For inhibition it matters more. With $E = -75$ mV the pull is 10 mV at rest and 25 mV at
+# the threshold: it grows as it is needed, which no current does. And where $E$ is at rest,
+# an open synapse does nothing by itself. It only takes from what others do, like one more
+# leak (*shunting inhibition*).
 #
 # The two differ in a single term of the code below: the drive $(E - U)$ is taken with the
 # membrane as it is now, or with the membrane at rest. A step is a step of `snn.Synaptic`,
@@ -170,7 +181,7 @@ def peak_of_synapse(conductance: float, config: Config, linear: bool) -> float:
     With ``linear``, the current ignores the membrane: its drive is that at rest, whatever U is.
     """
     volts = peak = REST
-    opened = conductance  # g, in units of membrane per step
+    opened = conductance  # g: the share of the drive that is added in a step
     for _ in range(60):
         drive = EXCITATORY - (REST if linear else volts)  # E - U
         kept = config.beta * (volts - REST)
@@ -206,6 +217,9 @@ def conductance_or_current(config: Config, run: lesson.Run) -> None:
 #
 # $$I[t] = \alpha\,I[t-1] + X[t], \qquad U[t] = \beta\,U[t-1] + I[t] - S[t-1] .$$
 #
+# $X$ is the input, spikes times weights. $S[t-1]$ is 1 if the neuron fired on the step
+# before, and 1 is the threshold that the reset takes away.
+#
 # Look at the reset: it takes from the membrane alone. The current is left as it is, and
 # pushes on. So one strong input can make several spikes.
 
@@ -223,7 +237,7 @@ def synaptic_step(cur: Tensor, syn: Tensor, mem: Tensor, config: Config, reset: 
     mem = config.beta * mem + syn
     # end
     if reset == "zero":
-        mem = mem * (1 - fired)  # with this step's share of the current; snn.Leaky keeps its input
+        mem = mem * (1 - fired)  # the current of this step goes, too; snn.Leaky keeps its input
     elif reset == "subtract":
         mem = mem - fired
     return (mem > 1).to(mem.dtype), syn, mem  # no reset touches syn
@@ -232,13 +246,15 @@ def synaptic_step(cur: Tensor, syn: Tensor, mem: Tensor, config: Config, reset: 
 # %% [markdown]
 # `snn.Alpha` gets its PSP from two currents that start alike and fade at different speeds:
 #
-# $$E[t] = \alpha\,E[t-1] + X[t], \qquad I[t] = \beta\,I[t-1] - X[t], \qquad
-# U[t] = c\,(E[t] + I[t]) .$$
+# $$A[t] = \alpha\,A[t-1] + X[t], \qquad B[t] = \beta\,B[t-1] - X[t], \qquad
+# U[t] = c\,(A[t] + B[t]) .$$
 #
-# On the step of an input they cancel, so $U$ starts at 0. Then $I$ fades sooner, and what
-# is left of $E$ shows. The factor $c = \tau_\alpha / (\tau_\alpha - \tau_\beta)$ scales the
-# difference. The membrane is a sum of two states here, and no state of its own; so a reset
-# has to change the currents. How it does is snnTorch's choice, followed line by line below.
+# $A$ is `exc`, $B$ is `inh`. On the step of an input they cancel, so $U$ starts at 0. Then
+# $B$ fades sooner, and what is left of $A$ shows. The factor $c = \tau_\alpha /
+# (\tau_\alpha - \tau_\beta)$ scales the difference, with the time constant $\tau = -1 / \ln$
+# of each decay. The membrane is a sum of two states here, and no state of its own; so a
+# reset has to change the currents. How it does is snnTorch's choice, followed line by line
+# below.
 
 
 # %%
@@ -365,7 +381,9 @@ def equal_to_snntorch(config: Config, run: lesson.Run) -> None:
 # $$h[n] = \sum_{k=0}^{n} \alpha^k \beta^{n-k} = \frac{\alpha^{n+1} - \beta^{n+1}}{\alpha - \beta} .$$
 #
 # $\alpha$ and $\beta$ enter in the same way: swap them, and nothing changes. Remember that
-# for the catch.
+# for the catch. If they are equal, the quotient is 0 / 0, but the sum has $n + 1$ equal
+# terms: $h[n] = (n + 1)\,\alpha^n$. In continuous time that is $t\,e^{-t/\tau}$, the *alpha
+# function*. `snn.Alpha` has its name from it, not from the decay `alpha`.
 #
 # Where is the PSP highest? At the first step $n$ after which it no longer rises, $h[n+1]
 # \le h[n]$. Put in the formula, and with `alpha` above `beta` this is
@@ -534,14 +552,20 @@ def draw_gain(ax: "figures.Axes", name: str, measured: Tensor, config: Config) -
 
 
 # %% [markdown]
-# How do `alpha` and `beta` act together? The *larger* of the two sets how long the PSP
-# lasts. The smaller moves the peak: the larger it is, the later the peak. Area and corner
-# frequency (where half of the power is gone) depend on both. The table takes pairs with
-# `alpha` above `beta`; swapped, it would be the same.
+# How do `alpha` and `beta` act together? Late after an input only the slower of the two is
+# left, so the *larger* sets how long the PSP lasts. The smaller moves the peak most: the
+# larger it is, the later the peak. Area and corner frequency (where half of the power is
+# gone) depend on both. The table takes pairs with `alpha` above `beta`; swapped, it would be
+# the same.
 #
 # Read two rows that share their `alpha`: as `beta` grows, the peak comes later, the area
 # grows and the corner moves to lower frequencies. A long memory and a wide band cannot be
 # had together.
+#
+# Mind the area, $1 / ((1 - \alpha)(1 - \beta))$: it is how much one input spike adds in all.
+# With 0.9 and 0.8 it is 50, where `snn.Leaky` with 0.8 has $1 / (1 - 0.8) = 5$. Who puts
+# `snn.Synaptic` in the place of `snn.Leaky` and keeps the weights drives it ten times as
+# hard, so make the weights smaller by the factor $1 - \alpha$.
 
 
 # %%
@@ -581,17 +605,19 @@ def sweep_alpha_and_beta(run: lesson.Run) -> None:
 # ## 5. When is a slow synapse worth it?
 #
 # **Spike times.** Twenty neurons send a spike at about the same time, each a little early
-# or late. That spread is *jitter*, the standard deviation of a spike time. A neuron that
-# jumps with each input (`snn.Leaky`) fires with the tenth of them, whenever that comes. One
-# that adds them up slowly averages over all twenty: its jitter goes towards $1/\sqrt{20}$
-# of theirs. But a slow membrane crosses its threshold at a low slope, so noise moves the
-# crossing: by (noise of the membrane) / (slope). So slowness helps against the one kind of
-# jitter, and adds the other.
+# or late: a *volley*. That spread is *jitter*, the standard deviation of a spike time. The
+# threshold is half of what twenty spikes at once would reach. A neuron that jumps with each
+# input (`snn.Leaky`) fires with about the tenth of them, whenever that comes. One that adds
+# them up slowly averages over all twenty: its jitter goes towards $1/\sqrt{20}$ of theirs.
+# But a slow membrane crosses its threshold at a low slope, so noise moves the crossing: by
+# (noise of the membrane) / (slope). So slowness helps against the one kind of jitter, and
+# adds the other.
 #
 # The two are measured apart: volleys that come spread in time, without noise, and as many
 # that come all at once, into a noisy current. The neuron has no reset, so its *first* spike
 # is what counts. In the figure, the broken lines are predictions and the marks were
-# measured. Where does the prediction for noise begin to hold?
+# measured. Where does the prediction for noise begin to hold? (From about `tau_syn` 10 on:
+# spike times are whole steps, so what is far below a step cannot be measured well.)
 
 
 # %%
@@ -639,7 +665,7 @@ def measure_jitter(config: Config, run: lesson.Run) -> Jitters:
     slowest = found["jitter out / in"][-1] * math.sqrt(INPUTS)
     run.measure(f"{name}, Leaky", leaky, at_least=1.15)
     run.measure(f"{name}, tau_syn 50", slowest, at_least=0.9, at_most=1.15, headline=True)
-    noise = found["by noise"][-2] / found["predicted"][-2]  # below one step, steps hide the prediction
+    noise = found["by noise"][-2] / found["predicted"][-2]  # more than a step, so measured well
     run.measure("jitter by noise / predicted, tau_syn 20", noise, at_least=0.85, at_most=1.15)
     return found
 
@@ -878,6 +904,13 @@ def lost_by_zero(name: str, config: Config, num_steps: int) -> float:
     arrived = mem.diff(dim=1).sum().item()  # second neuron less first
     expected = 0.01 * area_of_psp(name, config)
     return 100 * (1 - arrived / expected)
+
+
+# %% [markdown]
+# ## The lesson as a whole
+#
+# `main` is the table of contents. Read it after a run, and find each chapter's figure in
+# `results/`.
 
 
 # %%
