@@ -137,12 +137,15 @@ def draw_one_neuron(
 # charges and leaks. With a constant current it has the solution $U(t) = R I\,(1 -
 # e^{-t/\tau})$. After the time $\tau$, the *time constant*, 63 % of the way is done. A real
 # membrane is also *active*: some channels open when the voltage rises, and drive it up by
-# themselves. That is the spike. The LIF model does not compute this. It says "a spike
-# happened" at the threshold, and resets. So a neuron costs a multiplication, an addition
-# and a comparison a step; the Hodgkin-Huxley neuron of chapter 5, which computes the
-# channels, needs some fifty operations, and far shorter steps. Under a constant current the
-# spike times of LIF can even be written down in closed form (chapter 4). That is why we can
-# train thousands of them.
+# themselves. That is the spike.
+#
+# The leaky integrate-and-fire model, *LIF*, does not compute this. It says "a spike
+# happened" at the threshold, and resets. The shape of a spike is lost, and more (chapter
+# 5). What is won: a neuron costs a multiplication, an addition and a comparison a step. The
+# Hodgkin-Huxley neuron of chapter 5, which computes the channels, needs nine exponentials a
+# step, and a hundred steps for a millisecond. Under a constant current the spike times of
+# LIF can even be written down in closed form (chapter 4). That is why we can train
+# thousands of them.
 #
 # A computer goes in steps of length $\Delta t$. If the current is constant within a step,
 # the exact step is
@@ -384,7 +387,9 @@ def compare_resets(config: Config, run: lesson.Run) -> None:
 # $$\beta^n < \frac{U_\infty - U_{thr}}{U_\infty - U_0} .$$
 #
 # That is a *closed form*: the time of every spike without a simulation. We write it down,
-# and compare it with the simulation, spike by spike, for many currents.
+# and compare it with the simulation, spike by spike, for many currents. It also tells how
+# the rate begins: just above the rheobase the fraction is nearly 0, so the wait is long,
+# and the rate grows from 0 without a jump.
 
 
 # %%
@@ -557,27 +562,31 @@ def measure_smoothing(config: Config, run: lesson.Run) -> None:
 # Under a constant current many real neurons slow down after the first spikes: they *adapt*.
 # Some fire in *bursts*, groups of spikes with pauses between them. A LIF neuron can do
 # neither: with reset zero it starts from 0 again after each spike, so all its intervals are
-# equal (with subtract they differ by a step at most). To do more, a neuron must remember
-# *that it has fired*. Each model below adds a second variable for that.
+# equal (with subtract they differ by a step at most, as in the first figure). To do more, a
+# neuron must remember *that it has fired*. The first two models below add a second variable
+# for that.
 #
 # - **AdEx** (Brette and Gerstner 2005) adds an adaptation current: each spike adds 60 pA
 #   that opposes the next one, and that fades slowly. It also rises into a spike by itself,
 #   with an exponential.
-# - **Izhikevich** (2003) has a recovery variable and four numbers; by changing two of them
-#   it fires regularly, in bursts, or chatters. (His own code takes the voltage in two half
-#   steps of 0.5 ms; here steps are 0.05 ms.)
+# - **Izhikevich** (2003) has a recovery variable and four numbers, fitted to the behaviour
+#   of neurons, not measured in them. By changing two of them it fires regularly, begins
+#   with a burst ("bursting"), or bursts again and again ("chattering"). (His own code takes
+#   the voltage in two half steps of 0.5 ms; here steps are 0.05 ms.)
 # - **Hodgkin-Huxley** (1952) computes what the others leave out: the channels. Sodium
 #   channels have three *gates* of kind `m`, which open fast when the voltage rises and
 #   drive it up, and one of kind `h`, which then closes them. Potassium channels have four
 #   gates of kind `n`, which open late and pull the voltage down again. Each gate is itself
 #   a leaky integrator: it moves towards a target, and both its target and its time constant
-#   depend on the voltage. So its step is the exact step of chapter 2.
+#   depend on the voltage. So its step is the exact step of chapter 2. More detail is not
+#   more memory: these channels forget within milliseconds, so look whether it slows down.
 #
-# We switch a constant current on for each neuron. The *inter-spike intervals* (ISI), the
-# gaps between two spikes, tell about it. The *adaptation index* is the mean of (next -
-# this) / (next + this): 0 for a clock, above 0 for a neuron that slows down. CV is the
-# standard deviation of the intervals over their mean: 0 for a clock, and above 1 where
-# short gaps within a burst alternate with long ones between bursts.
+# We switch a constant current on for each neuron, at 20 ms. The *inter-spike intervals*
+# (ISI), the gaps between two spikes, tell about it. The *adaptation index* is the mean of
+# (next - this) / (next + this): 0 for a clock, above 0 for a neuron that slows down. CV,
+# the *coefficient of variation*, is the standard deviation of the intervals over their
+# mean: 0 for a clock, and above 1 where short gaps within bursts alternate with long ones
+# between them.
 
 
 # %%
@@ -701,7 +710,9 @@ def beyond_lif(config: Config, run: lesson.Run) -> None:
     run.measure("adaptation index of AdEx", index["AdEx"], at_least=0.02, headline=True)
     run.say(
         f"The first interval of AdEx is {rows[1][2]:.0f} ms, its last {rows[1][3]:.0f} ms. LIF goes from "
-        f"{rows[0][2]:.1f} to {rows[0][3]:.1f} ms. The CV of the chattering neuron is {rows[4][5]:.2f}."
+        f"{rows[0][2]:.1f} to {rows[0][3]:.1f} ms, and Hodgkin-Huxley, for all its channels, from "
+        f"{rows[5][2]:.1f} to {rows[5][3]:.1f} ms. The CV of the neuron that begins with a burst is "
+        f"{rows[3][5]:.2f}, that of the chattering one {rows[4][5]:.2f}."
     )
 
 
