@@ -369,7 +369,7 @@ def compare_resets(config: Config, run: lesson.Run) -> None:
     run.say(
         f"From current {strengths[0]:g} to {strengths[-1]:g}, subtract goes from {rows[0][1]} to "
         f"{rows[0][-1]} spikes, zero from {rows[1][1]} to {rows[1][-1]}. With zero, what lies above the "
-        "threshold is lost. (A neuron that fires at every step cannot show it.)"
+        "threshold is lost: a stronger current helps only if it saves a whole step."
     )
 
 
@@ -427,8 +427,10 @@ def closed_form_spikes(
 
 # %% [markdown]
 # Now turn each knob alone, and draw the rate against the current: the *f-I curve* (f for
-# frequency). All curves of a panel share one axis of currents, so that they may be
-# compared. What do you expect from more leak, from a higher threshold, from a longer pause?
+# frequency), here with reset zero. All curves share one axis of currents, so that they may
+# be compared. What do you expect from more leak, from a higher threshold, from a longer
+# pause? And why are the curves stairs? (A wait is a whole number $n$ of steps, so a rate is
+# $1/n$: 1, 1/2, 1/3.)
 
 
 # %%
@@ -464,7 +466,7 @@ def firing_rate(config: Config, run: lesson.Run) -> None:
                     curves[name, value] = curve
     for reset, differ in wrong.items():
         run.proof(f"spike trains = closed form, reset {reset}", differ, at_most=0)
-    draw_rates(run, config.num_steps, curves)
+    draw_rates(config, run, curves)
 
 
 def rate_curve(num_steps: int, knobs: Knobs, reset: str) -> tuple[Curve, int]:
@@ -480,7 +482,7 @@ def rate_curve(num_steps: int, knobs: Knobs, reset: str) -> tuple[Curve, int]:
     return (cur.numpy(), spk_rec.mean(0).numpy()), wrong
 
 
-def draw_rates(run: lesson.Run, num_steps: int, curves: dict[tuple[str, float], Curve]) -> None:
+def draw_rates(config: Config, run: lesson.Run, curves: dict[tuple[str, float], Curve]) -> None:
     """Draw the rate against the current, for each beta, threshold and refractory period."""
     most = {key: rate.max() for key, (_, rate) in curves.items()}
     pause = SWEEPS["refractory"][-1]
@@ -496,13 +498,14 @@ def draw_rates(run: lesson.Run, num_steps: int, curves: dict[tuple[str, float], 
         for value in values:
             cur, rate = curves[name, value]
             ax.plot(cur, rate, ".-", ms=3, lw=0.8, label=f"{name} {value:g}")
-        ax.set(xlabel="constant current, mem per step", title=name)
+        ax.set(xlabel="constant current, added to mem each step", title=f"{name}; reset zero")
         ax.legend(loc="upper left")
     run.figure(fig, "rates")
     run.say(
-        "Less leak (a larger beta) moves the rheobase down, a higher threshold moves it up. With a pause of "
-        f"{pause:g} steps there is room for {math.ceil(num_steps / (pause + 1))} spikes in {num_steps}; the "
-        f"strongest current makes {round(num_steps * most['refractory', pause])}."
+        f"Less leak (a larger beta) moves the rheobase down, from {by_beta[0]:.3g} to {by_beta[-1]:.3g}; a "
+        f"higher threshold moves it up, from {by_threshold[0]:.3g} to {by_threshold[-1]:.3g}. With a pause "
+        f"of {pause:g} steps there is room for {room} spikes in {config.num_steps}; the strongest current "
+        f"makes {made}."
     )
 
 
@@ -512,6 +515,10 @@ def draw_rates(run: lesson.Run, num_steps: int, curves: dict[tuple[str, float], 
 # A membrane is a *low-pass filter*: it follows slow changes of its input and smooths fast
 # ones. Noise shows it best. If each step draws a fresh random current with standard
 # deviation $\sigma$, a membrane without reset has the standard deviation
+    by_beta = [(1 - beta) * config.threshold for beta in BETAS]  # rheobases
+    by_threshold = [(1 - config.beta) * threshold for threshold in SWEEPS["threshold"]]
+    room = math.ceil(config.num_steps / (pause + 1))
+    made = round(config.num_steps * most["refractory", pause])
 # $\sigma / \sqrt{1 - \beta^2}$ (the variances of all past inputs add up, each weakened by
 # $\beta^{2n}$), while a *steady* current is amplified by $1 / (1 - \beta)$: far more.
 
@@ -533,7 +540,7 @@ def changing_currents(config: Config, run: lesson.Run) -> None:
         counts.append(f"{int(spk.sum())} under {name}")
         ax.plot(cur, color=figures.GREY, lw=0.8, label="current / rheobase")
         ax.plot(mem / config.threshold, label="mem / threshold")
-        ax.plot(spk.nonzero()[:, 0], torch.full((int(spk.sum()),), 4.6), "|", color="black", label="spikes")
+        ax.plot(spk.nonzero()[:, 0], torch.full((int(spk.sum()),), 5.8), "|", color="black", label="spikes")
         ax.set_title(name)
     figures.retitle(fig, "Spikes in 100 steps: " + ", ".join(counts))
     fig.supxlabel("time, steps")
@@ -700,8 +707,9 @@ def beyond_lif(config: Config, run: lesson.Run) -> None:
         index[model.name] = adaptation_index(isi)
         rows.append([model.name, len(isi) + 1, isi[0], isi[-1], index[model.name], isi.std() / isi.mean()])
         ax.plot(time[time < 400], volts[time < 400], lw=0.8)
-        ax.set(title=f"{model.name}: adaptation index {index[model.name]:.3f}", ylabel="mV", ylim=(-85, 45))
-    figures.retitle(fig, f"Adaptation index: LIF {index['LIF']:.3f}, AdEx {index['AdEx']:.3f}")
+        found = f"{index[model.name]:z.3f}"  # z: a tiny negative number is written 0.000, not -0.000
+        ax.set(title=f"{model.name}: adaptation index {found}", ylabel="V, mV", ylim=(-85, 45))
+    figures.retitle(fig, f"Adaptation index: LIF {index['LIF']:z.3f}, AdEx {index['AdEx']:z.3f}")
     axes[-1].set_xlabel("time, ms")
     run.figure(fig, "beyond_lif")
     columns = ["neuron", "spikes", "first ISI", "last ISI", "adaptation", "CV of ISI"]
