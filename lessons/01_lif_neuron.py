@@ -3,8 +3,8 @@
 Question: When does a neuron that only adds up, leaks and fires send a spike, and what can it never do?
 Reading:  Neuronal Dynamics ch. 1 and 6; Eshraghian et al. (2023) sec. II; snnTorch tutorial 2.
 Run:      python lessons/01_lif_neuron.py
-Expect:   own neuron = snn.Leaky; every spike time = its closed form; adaptation index 0 for LIF, above 0.02
-          for the AdEx neuron. 12 s on one CPU core; no data needed.
+Expect:   own neuron = snn.Leaky; every spike time = its closed form; LIF fires like a clock (adaptation index
+          0), the AdEx neuron slows down (above 0.02). 12 s on one CPU core; no data needed.
 """
 
 # %% [markdown]
@@ -23,6 +23,10 @@ Expect:   own neuron = snn.Leaky; every spike time = its closed form; adaptation
 #
 # The cell below holds imports and settings. Each setting is an option of the command line:
 # try `python lessons/01_lif_neuron.py --beta 0.8`.
+#
+# In every lesson, `run` takes what comes out: a sentence (`run.say`), a figure, a table, a
+# number (`run.measure`, some with a goal), and a *proof* (`run.proof`): a comparison that
+# must hold. If it fails, the lesson stops.
 
 # %%
 import math
@@ -68,7 +72,8 @@ SCALES: lesson.Scales = {
 # Think of a bucket with a hole. A current fills it. The level of the water is the *membrane
 # potential*, `mem`. In each time step a share of the water leaks out; the share that stays
 # is `beta`. When the level is above a mark, the *threshold*, the neuron sends a spike, and
-# the level is taken down again: the *reset*.
+# the level is taken down again: the *reset*. None of this has a unit here: a level is high
+# or low beside its threshold.
 #
 # In snnTorch this neuron is `snn.Leaky`. It takes the current of one step and the membrane
 # of the step before. It gives back the spike (0 or 1) and the new membrane. The neuron
@@ -81,7 +86,7 @@ def one_neuron(config: Config, run: lesson.Run) -> None:
     """Run snn.Leaky on a step of current, and draw what happens inside."""
     leaky = snn.Leaky(beta=config.beta, threshold=config.threshold)
     cur = torch.zeros(60)  # [T]: silence, then a steady current, then silence
-    cur[10:45] = 2 * (1 - config.beta) * config.threshold  # twice what just makes it fire (chapter 4)
+    cur[10:45] = 2 * (1 - config.beta) * config.threshold  # twice what just makes it fire: see chapter 4
 
     # exercise: carry the membrane through time, and record spikes and membrane
     mem = leaky.init_leaky()  # 0
@@ -127,14 +132,15 @@ def draw_one_neuron(
 # %% [markdown]
 # ## 2. Where beta comes from: the membrane is a circuit
 #
-# The membrane of a nerve cell is a thin wall between two salty liquids. Charge gathers on
-# both sides, as on a capacitor $C$. Channels in the wall let some of it through, as a
+# The membrane of a nerve cell is a thin wall between two salty liquids. Without input, the
+# voltage across it stays at about -70 mV, the *resting potential*. Charge gathers on both
+# sides, as on a capacitor $C$. *Leak channels* in the wall let some of it through, as a
 # resistor $R$ does. Physics then says
 #
 # $$\tau \frac{dU}{dt} = -U + R\,I, \qquad \tau = R\,C .$$
 #
-# $U$ is the potential above rest, $I$ the current. This is the *passive* membrane: it only
-# charges and leaks. With a constant current it has the solution $U(t) = R I\,(1 -
+# $U$ is the potential, counted from rest, $I$ the current. This is the *passive* membrane:
+# it only charges and leaks. With a constant current it has the solution $U(t) = R I\,(1 -
 # e^{-t/\tau})$. After the time $\tau$, the *time constant*, 63 % of the way is done. A real
 # membrane is also *active*: some channels open when the voltage rises, and drive it up by
 # themselves. That is the spike.
@@ -148,18 +154,22 @@ def draw_one_neuron(
 # thousands of them.
 #
 # A computer goes in steps of length $\Delta t$. If the current is constant within a step,
-# the exact step is
+# the solution above, begun at $U[t-1]$ in place of 0, gives the exact step:
 #
 # $$U[t] = \beta\,U[t-1] + (1 - \beta)\,R\,I[t], \qquad \beta = e^{-\Delta t/\tau} .$$
 #
 # So `beta` is the share of the potential that stays after one step: the memory of the
-# neuron. A network learns the factor in front of $I$ anyway. snnTorch folds it into the
-# current, and writes `mem = beta * mem + cur`.
+# neuron. More open leak channels mean a smaller $R$, a shorter $\tau$ and a smaller `beta`.
+# At its ends, `beta` = 1 forgets nothing (an integrate-and-fire neuron, not leaky), and
+# `beta` = 0 knows only the input of this step.
+#
+# The factor $(1 - \beta)\,R$ is constant, and the weights in front of a current are learnt
+# anyway. So snnTorch takes it as part of the current, and writes `mem = beta * mem + cur`.
 
 
 # %%
 BETAS = (0.5, 0.9, 0.99)
-MEMBRANE_MS = 200 / 12  # tau = C / g: 200 pF and a leak of 12 nS = 1 / R, a common cortical neuron
+MEMBRANE_MS = 200 / 12  # tau = C / g in ms: 200 pF and a leak g = 1 / R of 12 nS, as AdEx has in chapter 5
 
 
 def memory(beta: float) -> float:
@@ -182,7 +192,7 @@ def where_beta_comes_from(config: Config, run: lesson.Run) -> None:
     for step_ms in (0.1, 1.0, 5.0):
         beta = math.exp(-step_ms / MEMBRANE_MS)
         time = step_ms * torch.arange(1, 101, dtype=torch.float64)  # [T], ms
-        solution = 1 - torch.exp(-time / MEMBRANE_MS)
+        solution = 1 - torch.exp(-time / MEMBRANE_MS)  # R I is 1
         error = (passive_membrane(1.0, beta, 100) - solution).abs().max()
         run.proof(f"discrete membrane = circuit, step {step_ms:g} ms", error.item(), at_most=1e-12)
     fig, (left, right) = figures.new(
@@ -268,6 +278,9 @@ def spikes_per_second(beta: float, step_ms: float) -> float:
 # - **none**: nothing is taken away. Such a neuron fires as long as it is above the
 #   threshold. It serves as a last layer whose membrane is read directly: a leaky sum of the
 #   evidence.
+#
+# A real neuron also ignores its input for some milliseconds after a spike, the *refractory
+# period*. `simulate` has it as a number of steps, `refractory`; snn.Leaky does not have it.
 
 
 # %%
@@ -307,8 +320,8 @@ def simulate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Run LIF neurons over currents [T, N].
 
-    After a spike, a neuron is deaf for some steps, the *refractory period*: it ignores its input, as
-    real neurons do for some milliseconds. (Brian2's ``refractory = R`` means R + 1 steps here.)
+    After a spike, a neuron is deaf for ``refractory`` steps: it ignores its input. (In Brian2, a simulator
+    for neuroscience, ``refractory = R`` means R + 1 steps.)
 
     Returns: spikes and membranes, both [T, N].
     """
@@ -325,8 +338,7 @@ def simulate(
 
 # %% [markdown]
 # Is it the same neuron as snnTorch's? We do not believe it, we compare: 100 neurons, noisy
-# currents, each reset. A comparison like this is called a *proof* in this course: if it
-# fails, the lesson stops.
+# currents, each reset. Then each reset is driven hard.
 
 
 # %%
@@ -347,7 +359,7 @@ def equal_to_snntorch(config: Config, run: lesson.Run) -> None:
 
 def compare_resets(config: Config, run: lesson.Run) -> None:
     """Drive neurons with each reset by strong currents, six to nine times what they need to fire."""
-    rheobase = (1 - config.beta) * config.threshold
+    rheobase = (1 - config.beta) * config.threshold  # the current that just makes it fire: see chapter 4
     strengths = (6.0, 7.0, 8.0, 9.0)
     rows = []
     fig, axes = figures.new("", rows=2, columns=2, size=(9.5, 5), sharex=True, sharey=True)
@@ -376,10 +388,11 @@ def compare_resets(config: Config, run: lesson.Run) -> None:
 # %% [markdown]
 # ## 4. How often does it fire?
 #
-# Under a constant current $I$ the membrane settles towards $U_\infty = I / (1 - \beta)$. It
-# fires only if that lies above the threshold. The current that just reaches it, $(1 -
-# \beta)\,U_{thr}$, is called the *rheobase*. Below it, the neuron is silent for ever; above
-# it, it fires as regularly as a clock.
+# Under a constant current $I$ the membrane settles where a step changes nothing more,
+# $U_\infty = \beta\,U_\infty + I$, so $U_\infty = I / (1 - \beta)$. It fires only if that
+# lies above the threshold. The current that just reaches it, $(1 - \beta)\,U_{thr}$, is
+# called the *rheobase*. Below it, the neuron is silent for ever (unless noise comes on top
+# and lifts it over: lesson 03); above it, it fires as regularly as a clock.
 #
 # $n$ steps after a start at $U_0$ the membrane is $U_\infty + \beta^n (U_0 - U_\infty)$. So
 # the wait for the next spike is the first whole $n$ with
@@ -412,11 +425,11 @@ def closed_form_spikes(
     """Give the spike times, in steps, by jumping from spike to spike (refractory: with reset zero only)."""
     settled = cur / (1 - beta)
     start = 0.0
-    now = -1.0
+    now = -1.0  # the step before the first: a wait of 1 ends at step 0
     times: list[int] = []
     while True:
         wait = steps_to_spike(start, cur, beta, threshold)
-        now += wait + (refractory if times else 0)
+        now += wait + (refractory if times else 0)  # deaf steps come after a spike, so not before the first
         if now >= num_steps:
             return times
         times.append(int(now))
@@ -501,6 +514,10 @@ def draw_rates(config: Config, run: lesson.Run, curves: dict[tuple[str, float], 
         ax.set(xlabel="constant current, added to mem each step", title=f"{name}; reset zero")
         ax.legend(loc="upper left")
     run.figure(fig, "rates")
+    by_beta = [(1 - beta) * config.threshold for beta in BETAS]  # rheobases
+    by_threshold = [(1 - config.beta) * threshold for threshold in SWEEPS["threshold"]]
+    room = math.ceil(config.num_steps / (pause + 1))
+    made = round(config.num_steps * most["refractory", pause])
     run.say(
         f"Less leak (a larger beta) moves the rheobase down, from {by_beta[0]:.3g} to {by_beta[-1]:.3g}; a "
         f"higher threshold moves it up, from {by_threshold[0]:.3g} to {by_threshold[-1]:.3g}. With a pause "
@@ -515,10 +532,6 @@ def draw_rates(config: Config, run: lesson.Run, curves: dict[tuple[str, float], 
 # A membrane is a *low-pass filter*: it follows slow changes of its input and smooths fast
 # ones. Noise shows it best. If each step draws a fresh random current with standard
 # deviation $\sigma$, a membrane without reset has the standard deviation
-    by_beta = [(1 - beta) * config.threshold for beta in BETAS]  # rheobases
-    by_threshold = [(1 - config.beta) * threshold for threshold in SWEEPS["threshold"]]
-    room = math.ceil(config.num_steps / (pause + 1))
-    made = round(config.num_steps * most["refractory", pause])
 # $\sigma / \sqrt{1 - \beta^2}$ (the variances of all past inputs add up, each weakened by
 # $\beta^{2n}$), while a *steady* current is amplified by $1 / (1 - \beta)$: far more.
 
@@ -606,7 +619,11 @@ def physical_lif(current: np.ndarray, step_ms: float) -> np.ndarray:
 
 
 def adex(current: np.ndarray, step_ms: float) -> np.ndarray:
-    """AdEx with the values "adaptation" of Naud et al. (2008). Current [T] in pA, returns mV [T]."""
+    """AdEx with the values "adaptation" of Naud et al. (2008). Current [T] in pA, returns mV [T].
+
+    C V' = -g (V - E) + g D exp((V - V_thr) / D) - w + I,  tau_w w' = a (V - E) - w,  with C = 200 pF,
+    g = 12 nS, E = -70 mV, D = 2 mV, V_thr = -50 mV, tau_w = 300 ms, a = 2 nS; w is the adaptation current.
+    """
     volts = -70.0
     adaptation = 0.0
     record = []
@@ -623,7 +640,10 @@ def adex(current: np.ndarray, step_ms: float) -> np.ndarray:
 
 
 def izhikevich(current: np.ndarray, step_ms: float, reset: float, jump: float) -> np.ndarray:
-    """Neuron of Izhikevich (2003), eq. 1 to 3, with a = 0.02, b = 0.2, c = reset, d = jump."""
+    """Neuron of Izhikevich (2003), eq. 1 to 3, with a = 0.02, b = 0.2, c = reset, d = jump.
+
+    V' = 0.04 V^2 + 5 V + 140 - u + I,  u' = a (b V - u);  at 30 mV, V becomes c and u grows by d.
+    """
     volts = -65.0
     recovery = -13.0
     record = []
@@ -645,7 +665,10 @@ def gate_step(gate: float, opens: float, closes: float, step_ms: float) -> float
 
 
 def hodgkin_huxley(current: np.ndarray, step_ms: float) -> np.ndarray:
-    """Squid axon (Hodgkin and Huxley 1952; Neuronal Dynamics sec. 2.2). uA/cm2 [T] to mV [T]."""
+    """Squid axon (Hodgkin and Huxley 1952; Neuronal Dynamics sec. 2.2). uA/cm2 [T] to mV [T].
+
+    How fast gates open and close at a voltage are curves that they fitted to their measurements.
+    """
     v, m, h, n = -65.0, 0.05, 0.6, 0.32
     record = []
     for drive in current:
@@ -728,10 +751,11 @@ def beyond_lif(config: Config, run: lesson.Run) -> None:
 # ## Going deeper: one threshold or beta times one threshold?
 #
 # snnTorch decays the membrane first, then takes away the threshold: $\beta U + I -
-# S\,U_{thr}$. SpikingJelly, Norse and sinabs take it away first, and then let the rest
-# decay: $\beta\,(U - S\,U_{thr}) + I$. So they take away only $\beta\,U_{thr}$. Neither is
-# wrong: they are two conventions, and two different neurons. It matters when weights move
-# from one library to the other (lesson 17), and most where `beta` is small.
+# S\,U_{thr}$. Other libraries (SpikingJelly, Norse, sinabs) take it away first, and then
+# let the rest decay: $\beta\,(U - S\,U_{thr}) + I$. So they take away only
+# $\beta\,U_{thr}$. Neither is wrong: they are two conventions, and two different neurons.
+# It matters when weights move from one library to the other (lesson 17), and most where
+# `beta` is small.
 
 
 # %%
@@ -768,9 +792,9 @@ def spikes_with_reset_before_decay(cur: torch.Tensor, beta: float, threshold: fl
 # %% [markdown]
 # ### How exact are the other models?
 #
-# The step of LIF is exact. The other neurons are integrated with small steps (Euler's
-# method), which leaves an error. It is measured here: half the step, and see whether the
-# mean interval moves.
+# The step of LIF is exact. The voltage of the others goes in small steps, each with the
+# slope at its beginning (Euler's method), which leaves an error. It is measured here: half
+# the step, and see whether the mean interval moves.
 
 
 # %%
