@@ -433,10 +433,10 @@ CODES: dict[str, tuple[Encode, Decode]] = {
 # - *spikes* for an image: on neuromorphic hardware, what an answer costs;
 # - *bits a pixel*: how much the decoded value $y$ tells about the pixel $x$, their *mutual
 #   information* $I = \sum p(x, y) \log_2 \frac{p(x, y)}{p(x)\,p(y)}$ (Shannon 1948). A
-#   pixel of MNIST in 16 grey levels holds only 1.3 bits, since most are black. A count of 0
-#   to $T$ has $T + 1$ values, so it tells at most $\log_2(T + 1)$ bits, and so does the
-#   time of a first spike: that is how `num_steps` bounds these codes. MNIST needs so few
-#   bits that here $T$ limits the precision, which the PSNR shows, more than the bits;
+#   count of 0 to $T$ has $T + 1$ values, so it tells at most $\log_2(T + 1)$ bits, and so
+#   does the time of a first spike ($T$ steps, or none): that is how `num_steps` bounds
+#   these codes. But a pixel of MNIST holds few bits, since most are black (the run says how
+#   many). The bound is not reached; what more steps bring, finer greys, shows in the PSNR;
 # - *bits a spike*: the same, shared out over the spikes;
 # - *PSNR*, the peak signal-to-noise ratio: how close the decoded picture is, $10
 #   \log_{10}(1 / \text{squared error})$ dB. 10 dB more is a tenth of the squared error;
@@ -556,9 +556,9 @@ def send_and_damage(config: Config, code: str, steps: int, x: Tensor) -> tuple[f
 # Now all six codes, at each length. In the table, compare the bits with the column
 # $\log_2(T+1)$, the most that a count or a first spike could tell. In the figure, look for
 # three kinds of line: one that climbs steadily (it averages, or cuts time more finely), one
-# that is high from the start, and one that *falls* when the steps are many. Which code is
-# that, and why? The run tells how its bits change; the code of chapter 3 that does not
-# forget stands beside it.
+# that is high from the start (what does it pay in spikes?), and one that *falls* when the
+# steps are many. Which code is that, and why? The run tells how its bits change; the code
+# of chapter 3 that does not forget stands beside it.
 
 
 # %%
@@ -590,6 +590,12 @@ def title_of_lengths(steps: Sequence[int], results: Results) -> str:
     """Say the PSNR of each code in the fewest and in the most steps."""
     few = steps[0]
     most = steps[-1]
+    x, _ = test
+    few = config.num_steps[0]
+    run.say(
+        f"In 16 grey levels a pixel of these images holds {information(x, x):.2f} bits; {few} steps have "
+        f"room for {math.log2(few + 1):.1f}."
+    )
     told = []
     for code in CODES:
         before = results[code, few]["dB"]
@@ -616,7 +622,7 @@ def draw_lengths(config: Config, run: Run, results: Results) -> None:
 
 
 def say_lengths(config: Config, run: Run, results: Results) -> None:
-    """Say what more steps bring to rate, and how delta and retina differ."""
+    """Say what more steps bring to rate, how delta and retina differ, and what draws best at once."""
     few = config.num_steps[0]
     most = config.num_steps[-1]
     short = results["rate", few]
@@ -629,12 +635,14 @@ def say_lengths(config: Config, run: Run, results: Results) -> None:
     gained = long["dB"] - short["dB"]
     run.say(
         f"From {few} to {most} steps the picture of a rate code gains {gained:.0f} dB; "
-        f"its read-out only goes from {short['%']:.0f} to {long['%']:.0f} %. Delta, which forgets slow "
-        f"changes, goes from {bits['delta']} bits a pixel, retina from "
-        f"{bits['retina']}."
+        f"its read-out goes from {short['%']:.0f} to {long['%']:.0f} %. Delta, which forgets slow "
+        f"changes, goes from {bits['delta']} bits a pixel, retina from {bits['retina']}. In {few} steps "
+        f"{best} draws best: {quality:.0f} dB, for {price:.0f} spikes an image."
     )
 
 
+    quality, best = max((results[code, few]["dB"], code) for code in CODES)
+    price = results[best, few]["spikes"]
 # %% [markdown]
 # ## 5. Robust and slow, fast and fragile?
 #
