@@ -125,16 +125,17 @@ def show_three_codes(config: Config, run: Run, x: Tensor) -> None:
         width_ratios=(1, 1.6, 1.6, 1.6),
     )
     picture, *others = axes
-    draw_picture(picture, x, "the line is drawn")
+    draw_picture(picture, x, "orange: the row drawn")
     picture.axhline(14, color=figures.ORANGE, lw=1)
     for ax, name in zip(others, trains, strict=True):
         spk = trains[name][:, 0].cpu()
         draw_middle_row(ax, spk)
-        ax.set(title=name, xlabel="time, steps", ylabel="column")
+        title = "delta: ON blue, OFF orange" if name == "delta" else name
+        ax.set(title=title, xlabel="time, steps", ylabel="column")
     run.figure(fig, "three_codes")
     run.say(
         f"The same digit takes {counts['rate']} spikes in a rate code, {counts['latency']} in a latency "
-        f"code and {counts['delta']} in a delta code (blue: ON, orange: OFF)."
+        f"code and {counts['delta']} in a delta code."
     )
 
 
@@ -613,7 +614,7 @@ def draw_lengths(config: Config, run: Run, results: Results) -> None:
         for code in CODES:
             values = [results[code, t][unit] for t in steps]
             ax.semilogx(steps, values, ".-", label=code)
-        ax.set(xlabel="num_steps", ylabel=MEANING[unit])
+        ax.set(xlabel="num_steps, T", ylabel=MEANING[unit])
         ax.set(xticks=steps, xticklabels=steps)
         ax.minorticks_off()
     figures.legend_outside(axes[1])
