@@ -10,7 +10,9 @@ Expect:   5 steps of latency draw a digit as well as 30.5 +- 0.1 steps of rate (
 # %% [markdown]
 # A spiking network takes spikes, not grey values. So before anything is learnt, someone
 # must choose: which spikes stand for a pixel? The choice decides how many steps an answer
-# takes, how many spikes it costs, and what a lost spike does. In this lesson you
+# takes, how many spikes it costs, and what a lost spike does; and no layer that follows can
+# use what the code has not kept. Our pictures are MNIST's handwritten digits, 28 x 28
+# pixels. In this lesson you
 #
 # 1. turn one digit into spikes, in three ways, with snnTorch,
 # 2. write the codes yourself: rate, latency and delta, and prove them,
@@ -71,11 +73,11 @@ Digits = tuple[Tensor, Tensor]  # pixels [B, 784], 0..1; labels [B]
 # ones over $T$ = `num_steps` steps. snnTorch has three codes in `spikegen`:
 #
 # - **rate**: the brighter the pixel, the more often it fires. At each step it fires with
-#   chance $x$.
+#   chance $x$. (For small $x$ this is nearly a *Poisson train*, the textbooks' random one.)
 # - **latency**: the brighter, the *earlier*. Each pixel fires once.
 # - **delta**: a spike where a signal *changes*, upwards (ON) or downwards (OFF). A still
-#   image has no changes, so we move it past a line of 28 sensors, row after row, as if the
-#   sensor looked along it.
+#   image has no changes, so we move it past a line of 28 sensors, row after row: each
+#   sensor sees one column, from top to bottom.
 #
 # The figure shows the row of pixels that the orange line crosses (for delta: all 28
 # sensors, as the whole digit moves past). Read it along the time axis: where does a bright
@@ -86,6 +88,10 @@ Digits = tuple[Tensor, Tensor]  # pixels [B, 784], 0..1; labels [B]
 
 
 # %%
+DARK = 0.01  # darker pixels stay silent in the latency code: the default of spikegen
+CHANGE = 0.2  # of brightness, for one spike of the delta and retina codes; from black to white is 1
+
+
 def spikegen_latency(x: Tensor, num_steps: int) -> Tensor:
     """Call snnTorch's latency code as this lesson needs it. [B, N] -> spk [T, B, N]."""
     return spikegen.latency(
@@ -191,9 +197,6 @@ def decode_rate(spk: Tensor) -> Tensor:
 
 
 # %%
-DARK = 0.01  # darker pixels stay silent in the latency code: the default of spikegen
-
-
 def latency(x: Tensor, num_steps: int, floor: float = DARK) -> Tensor:
     """Fire once, the brighter the earlier, but never below the floor. [B, N], 0..1 -> spk [T, B, N]."""
     # exercise: the step of each pixel's only spike
@@ -217,16 +220,13 @@ def decode_latency(spk: Tensor) -> Tensor:
 # in a row are each below the threshold, and are never told.
 #
 # The signal is the digit that moves past. Its 28 rows are stretched to $T$ steps, with
-# values in between drawn on a straight line (linear interpolation). More steps make each
-# change *smaller*: think about what that does to this code before you look at the figure of
+# values in between drawn on a straight line (linear interpolation). `CHANGE` stays. So more
+# steps make each change *smaller*: think what that does to this code before the figure of
 # chapter 4. The decoder adds up all changes so far, and squeezes the $T$ steps back into 28
 # rows.
 
 
 # %%
-CHANGE = 0.2  # of brightness, for one spike of the delta and retina codes; from black to white is 1
-
-
 def scan(x: Tensor, num_steps: int) -> Tensor:
     """Move images past a line of 28 sensors, row after row. [B, 784] -> brightness [T, B, 28]."""
     columns = x.view(-1, 28, 28).transpose(1, 2)  # [B, column, row]
@@ -256,16 +256,20 @@ def decode_change(spk: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Do they do what they say? The rate code is random, so it is compared in distribution: its
-# mean with the pixel, in units of its standard error ($z$), and its spike counts with
-# snnTorch's by a chi-square test. By chance, $|z|$ exceeds 7 in less than one run of
-# 100,000; a rate that is 1 % off does in each. The others must agree spike by spike.
+# Do they do what they say? Latency and delta must agree with snnTorch's spike by spike, and
+# phase and retina, which chapter 3 explains, with the signal that they encode. The rate
+# code is random, so it is compared in distribution. First its mean: by how many standard
+# errors, $z$, is it off the pixel? By chance, $|z|$ exceeds 7 in less than one run of
+# 100,000; a rate that is 1 % off does in each, since white must not miss a single step.
 #
-# Why the chi-square test, too? A code whose spikes are evenly spaced has the right mean,
-# but not the right spread. So count how many neurons fire 0, 1, 2, ... times in 100 steps,
-# once with the own code and once with snnTorch's, and compare the two rows of counts. If
-# they come from one distribution, the sum is about 100, with a standard deviation of
-# $\sqrt{200}$.
+# Then its spread, for a code whose spikes are evenly spaced has the right mean, too. Count
+# how many neurons fire $k$ = 0, 1, ... 100 times in 100 steps: $a_k$ with the own code,
+# $b_k$ with snnTorch's. If both come from one distribution, then
+#
+# $$\chi^2 = \sum_k \frac{(a_k - b_k)^2}{a_k + b_k}$$
+#
+# is about 100, with a standard deviation of $\sqrt{200}$ (the *chi-square test*: 101 terms,
+# each about 1, less one, as both rows add up to the same).
 
 
 # %%
@@ -311,7 +315,7 @@ def prove_codes(config: Config, run: Run, x: Tensor) -> None:
     run.proof("own latency = spikegen, spikes that differ", other_latency, at_most=0)
     run.proof("own delta = spikegen, spikes that differ", other_delta, at_most=0)
     run.proof("latency -> pixel, in steps", worst, at_most=0.5 + 1e-4)  # time is rounded by half a step
-    error = decode_phase(phase(x, 8)) - x
+    error = decode_phase(phase(x, 8)) - x  # chapter 3
     largest = error.abs().max().item()
     run.proof("phase, 8 steps -> pixel", largest)
     prove_retina(run, x)
@@ -319,7 +323,8 @@ def prove_codes(config: Config, run: Run, x: Tensor) -> None:
 
 def prove_retina(run: Run, x: Tensor) -> None:
     """Add up the spikes of the retina code: they must follow a slow signal, never a whole CHANGE behind."""
-    steps = int(27 / CHANGE) + 2  # so slow that no step changes by a whole CHANGE
+    # From row to row there are 27 changes of at most 1: so slow that no step changes by a whole CHANGE.
+    steps = int(27 / CHANGE) + 2
     signal = scan(x, steps)
     told = CHANGE * retina(signal).cumsum(0)
     error = (told - signal).abs().max().item()
@@ -343,7 +348,8 @@ def prove_retina(run: Run, x: Tensor) -> None:
 # spike's worth is its place in a cycle of 8 steps (Kim et al. 2018). The grey value 200 is
 # 11001000 in binary, so it fires at steps 0, 1 and 4, worth 128 + 64 + 8. *Population*
 # gives each pixel seven neurons, each with a grey value that it likes best; the better the
-# match, the earlier the spike (Bohte et al. 2002; lesson 05).
+# match, the earlier the spike (Bohte et al. 2002; lesson 05). Two of the seven values lie
+# outside 0 to 1, so that black and white, too, have neighbours on both sides.
 #
 # To decode a population, let its neurons vote: each for the grey value that it likes best,
 # with a weight that is the larger the earlier it fired. The mean of the votes lies between
@@ -390,9 +396,9 @@ CENTRES = torch.linspace(-0.25, 1.25, 7)  # the grey value that each neuron of a
 
 def population(x: Tensor, num_steps: int) -> Tensor:
     """Let a pixel's 7 neurons fire, the better tuned the earlier. [B, N] -> spk [T, B, 7 N]."""
-    apart = (x[..., None] - CENTRES.to(x)) / 0.15
+    apart = (x[..., None] - CENTRES.to(x)) / 0.15  # the width of a neuron's tuning
     tuned = torch.exp(-(apart**2) / 2)  # [B, N, 7], 0..1
-    return latency(tuned.flatten(1), num_steps, floor=0.1)
+    return latency(tuned.flatten(1), num_steps, floor=0.1)  # a bad match stays silent
 
 
 def decode_population(spk: Tensor) -> Tensor:
@@ -469,8 +475,9 @@ def psnr(x: Tensor, decoded: Tensor) -> float:
 def information(x: Tensor, decoded: Tensor) -> float:
     """Give the bits that a decoded value tells about its pixel: x in 16 levels, the decoded value in 128.
 
-    Few data add some: 0.01 for 200 images (Panzeri et al. 2007). As bits a spike (Borst and Theunissen 1999)
-    they count 784 pixels as if each told something new: too many for an image, but alike for all codes.
+    Counted in N pixels it comes out 15 x 127 / (2 N ln 2) bits too large, 0.01 for 200 images (Panzeri et al.
+    2007). Bits a spike (Borst and Theunissen 1999) add up 784 pixels as if none told what its neighbour has
+    told: too many, but alike for all codes.
     """
     level = (x * 15).round().long()
     value = (decoded * 127).round().long()
@@ -518,7 +525,7 @@ def measure_code(config: Config, code: str, steps: int, train: Digits, test: Dig
     encode, decode = CODES[code]
     train_x, train_labels = train
     x, labels = test
-    learnt = torch.empty_like(train_x)  # asked for once: small results between large trains would keep memory
+    learnt = torch.empty_like(train_x)  # decoded pixels, BATCH images at a time: their trains are large
     for rows in torch.arange(len(train_x)).split(BATCH):
         learnt[rows] = decode(encode(train_x[rows], steps))
     readout = fit_readout(learnt, train_labels)
@@ -583,6 +590,12 @@ def measure_codes(config: Config, run: Run, train: Digits, test: Digits) -> Resu
             row.append(f"{found[name]:.2f}")
         rows.append(row)
     run.table("First seed, as sent", ["code, T", "log2(T+1)", *SENT], rows)
+    x, _ = test
+    few = config.num_steps[0]
+    run.say(
+        f"In 16 grey levels a pixel of these images holds {information(x, x):.2f} bits; {few} steps have "
+        f"room for {math.log2(few + 1):.1f}."
+    )
     draw_lengths(config, run, results)
     return results
 
@@ -591,12 +604,6 @@ def title_of_lengths(steps: Sequence[int], results: Results) -> str:
     """Say the PSNR of each code in the fewest and in the most steps."""
     few = steps[0]
     most = steps[-1]
-    x, _ = test
-    few = config.num_steps[0]
-    run.say(
-        f"In 16 grey levels a pixel of these images holds {information(x, x):.2f} bits; {few} steps have "
-        f"room for {math.log2(few + 1):.1f}."
-    )
     told = []
     for code in CODES:
         before = results[code, few]["dB"]
@@ -634,6 +641,8 @@ def say_lengths(config: Config, run: Run, results: Results) -> None:
         after = results[code, most]["bits/pixel"]
         bits[code] = f"{before:.2f} to {after:.2f}"
     gained = long["dB"] - short["dB"]
+    quality, best = max((results[code, few]["dB"], code) for code in CODES)
+    price = results[best, few]["spikes"]
     run.say(
         f"From {few} to {most} steps the picture of a rate code gains {gained:.0f} dB; "
         f"its read-out goes from {short['%']:.0f} to {long['%']:.0f} %. Delta, which forgets slow "
@@ -642,8 +651,6 @@ def say_lengths(config: Config, run: Run, results: Results) -> None:
     )
 
 
-    quality, best = max((results[code, few]["dB"], code) for code in CODES)
-    price = results[best, few]["spikes"]
 # %% [markdown]
 # ## 5. Robust and slow, fast and fragile?
 #
@@ -751,10 +758,15 @@ def draw_damages(run: Run, steps: int, results: Results) -> None:
 # %% [markdown]
 # So is the saying true? For the picture, look at the rows in dB: a lost spike of a latency
 # code is a black hole, and a lost spike of a rate code a little less contrast. Moving
-# spikes cannot hurt rate, since its decoder only counts. For the read-out, compare the rows
-# in %: it adds up hundreds of pixels, so single holes and coin tosses average out. And the
-# three-way trade: rate pays with spikes and time, latency with care for each spike, and
-# both tell the digit.
+# spikes cannot hurt rate, since its decoder only counts. In a latency code a step is worth
+# $1/(T-1)$ of the grey scale, so it hurts most where steps are few: compare 5 and 25. (A
+# *false* spike, too, adds $1/T$ to a pixel of rate, but up to 1 to one of latency.) For the
+# read-out, compare the rows in %: it adds up hundreds of pixels, so single holes and coin
+# tosses average out.
+#
+# Three things are traded against each other: *accuracy*, time, and *sparsity* (few spikes).
+# Rate pays for accuracy with time and spikes. Latency saves both, and pays with care for
+# each spike. And both tell the digit.
 #
 # Look at one digit under all six codes and both damages. Where does a lost spike show as a
 # black hole, and where as a little less contrast? Delta and retina show a third kind of
@@ -800,9 +812,9 @@ def draw_rasters(config: Config, run: Run, x: Tensor) -> None:
 # are dear and the hardware keeps time. *Delta* or *retina*: when the input is a stream, and
 # most of it does not change. In later lessons the network itself learns the code: its first
 # layer gets the pixel as a current at every step, and turns it into spikes ("direct
-# coding", from lesson 08 on). Milestone A compares this with rate and latency, for
-# training, where the answer to "how many steps suffice" differs from that for drawing
-# pictures.
+# coding", from lesson 08 on). Milestone A, the project after lesson 09, compares this with
+# rate and latency, for training, where the answer to "how many steps suffice" differs from
+# that for drawing pictures.
 #
 # ## 6. A catch: raw pixels
 #
