@@ -394,8 +394,9 @@ def prove_synchrony(run: Run) -> None:
 # there to end a burst.
 #
 # Look at the four rasters from left to right. From the first to the third, nothing but one
-# number grows, and no neuron is told to burst. The fourth has the strength of the third:
-# the only change is that ten of its 50 neurons inhibit.
+# number grows, and no neuron is told to burst: all fire at once, and then rest until they
+# are less tired. (The first burst is the longest, for nobody is tired yet.) The fourth has
+# the strength of the third: the only change is that ten of its 50 neurons inhibit.
 
 
 # %%
@@ -465,12 +466,12 @@ def bursts_arise(config: Config, run: Run) -> None:
 
 
 def draw_networks(run: Run, trains: list[Tensor], synchronies: list[float]) -> None:
-    """Draw the raster of each network, the first 400 ms."""
+    """Draw the raster of each network."""
     alone, _, strong, cured = synchronies
     title = f"Synchrony {alone:.2f} to {strong:.2f} by excitation, {cured:.2f} with inhibition"
     fig, axes = figures.new(title, columns=4, size=(13, 3.4), sharey=True)
     for ax, network, spk, sync in zip(axes, NETWORKS, trains, synchronies, strict=True):
-        figures.raster(ax, spk[:400], size=2)
+        figures.raster(ax, spk, size=2)
         ax.set_title(f"{network.name}\nsynchrony {sync:.2f}")
         ax.set(xlabel="time, ms", ylabel="")
     axes[0].set_ylabel("neuron")
