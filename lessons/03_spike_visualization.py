@@ -490,8 +490,10 @@ def draw_networks(run: Run, trains: list[Tensor], synchronies: list[float]) -> N
 # threshold that would be silent, so the curve becomes soft.
 #
 # For a network in training this is good news: where the curve is flat at 0, a small change
-# of a weight changes nothing; where it is soft, it changes the rate a little. The curve is
-# drawn with the other numbers, at the end of chapter 6.
+# of a weight changes nothing; where it is soft, it changes the rate a little. At its upper
+# end it is flat again: from $1 / (1 - 0.9)$ = 10 rheobases on, the current of one step is a
+# whole threshold, so there is a spike at every step, and more input brings no more. The
+# curve is drawn on the right of the last figure, with the numbers of chapter 6.
 
 
 # %%
@@ -513,6 +515,11 @@ def drive_harder(config: Config, run: Run) -> dict[str, Tensor]:
 
 
 # %% [markdown]
+    full = float(cur[plain > 999][0])  # Hz; 1000 is a spike at every step
+    run.say(
+        f"Without noise the rate is 0 below the rheobase, and 1000 Hz from {full:.0f} rheobases on. Noise "
+        f"lifts it to {highest_noise:.0f} Hz just below the rheobase."
+    )
 # ## 5. A rule that names populations
 #
 # Can the statistics do without eyes? Draw populations of six kinds, each with its own mean
@@ -699,11 +706,15 @@ def share_right(names: list[str], kinds: list[str]) -> float:
 
 # %% [markdown]
 # Two figures. The first has a column for each kind: its raster, its membranes and how its
-# rates are spread. For *healthy* and *bursting*, look at the rates, then at the rasters:
-# which of the two tells them apart? Then look at the membranes of the silent one: is its
-# threshold far away? The second figure is a *confusion matrix*: what each population is,
-# against what the rule called it. On the diagonal the rule is right; off it, look which
-# kinds it mixes up.
+# rates are spread. (The membrane's axis is linear up to 2 and logarithmic beyond, so that
+# 0.5 and 10 can both be read. A dash stands where nothing can be computed: no spikes, or
+# none that vary.) For *healthy* and *bursting*, look at the rates, then at the rasters:
+# which of the two tells them apart? Then look at the membranes. Is the threshold of the
+# silent ones far away, so that a little more input would not wake them? Do those of the
+# saturated ones ever come down to it? The run gives both numbers.
+#
+# The second figure is a *confusion matrix*: what each population is, against what the rule
+# called it. On the diagonal the rule is right; off it, look which kinds it mixes up.
 
 
 # %%
@@ -728,6 +739,14 @@ def draw_patterns(run: Run, shown: dict[str, Recording]) -> None:
     run.figure(fig, "patterns")
 
 
+    _, silent = shown["silent"]  # membranes [T, N]
+    _, saturated = shown["saturated"]
+    highest = silent.max()
+    lowest = saturated[50:].min()  # after its first climb
+    run.say(
+        f"The threshold is 1. No membrane of the silent population comes above {highest:.2f}, none of the "
+        f"saturated one goes below {lowest:.2f} after its first 50 ms: a reset takes only 1 away."
+    )
 def draw_pattern(axes: Any, kind: str, recording: Recording) -> None:
     """Draw one population: its raster, its membranes, and how many neurons have which rate."""
     spk, mem = recording
