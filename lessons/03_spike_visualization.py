@@ -3,8 +3,9 @@
 Question: What does a raster plot tell about a population, and which numbers tell it without eyes?
 Reading:  snnbook.net, raster plots; snnTorch tutorial 3; Golomb (2007), "Neuronal synchrony measures".
 Run:      python lessons/03_spike_visualization.py
-Expect:   99.7 ± 0.3 % of 200 populations named right (3 seeds), 55 % by their mean rate; CV and Fano factor
-          of random trains within 2.4 standard errors of theory. 40 s on two CPU cores; no data needed.
+Expect:   99.7 ± 0.3 % of 200 populations named right (3 seeds), 55 % by their mean rate; CV and Fano factor,
+          which say how irregular a train is, within 2.4 standard errors of theory on random trains. 40 s on
+          two CPU cores; no data needed.
 """
 
 # %% [markdown]
@@ -145,8 +146,10 @@ def label_rows(axes: Any, *labels: str) -> None:
 #
 # A *raster plot* has a row for each neuron and a mark for each spike; time runs to the
 # right. Read it in three directions. *Along a row*: how regular is this neuron? *Down a
-# column*: do many fire at the same time? *As a whole*: how dense is it, and are there empty
-# rows?
+# column*: do many fire at the same time? (The share that fires in a column is the
+# population's rate at this moment; averaged over repeats of a stimulus, this curve is the
+# *PSTH*, the peri-stimulus time histogram.) *As a whole*: how dense is it, and are there
+# empty rows?
 #
 # Each code of lesson 02 has its face. In a rate code, brighter pixels have denser rows. In
 # a latency code, there is one mark a row, and the marks form a line from dim and late to
@@ -214,11 +217,16 @@ def last_step(spk: Tensor) -> int:
 # a standard deviation of 21: CV 1.5. The counts are 2, 0, 2, 0: Fano factor 1.3.
 #
 # Both numbers compare a spread with a mean, so both have no unit, and neurons with
-# different rates can be compared. CV needs a few spikes, and does not care when they came;
-# the Fano factor needs a window, and the choice of it matters (chapter 6).
+# different rates can be compared. The Fano factor needs a window, and the choice of it
+# matters (chapter 6). CV needs none, but a steady rate: ten intervals of 10 ms and then ten
+# of 30 ms are two clocks, yet together their CV is 0.5.
 
 
 # %%
+WINDOW = 10  # ms, for synchrony and coupling: as long as a membrane remembers
+LONG_WINDOW = 100  # ms, for the Fano factor: several intervals
+
+
 def intervals(train: Tensor) -> Tensor:
     """Give the inter-spike intervals, in ms, of one neuron's spikes [T]."""
     return train.nonzero()[:, 0].diff().double()
@@ -257,7 +265,8 @@ def fano_of(train: Tensor, window: int) -> float:
 # $$\chi^2 = \frac{\text{variance of the mean count}}{\text{mean of the variances}}$$
 #
 # is 1 for copies, but $1/N$ for $N$ independent neurons; $(N \chi^2 - 1) / (N - 1)$ makes
-# that 0. *Coupling* asks one neuron: how much does it go with all the others? It is the
+# that 0. (The name $\chi^2$ is Golomb's; the chi-square test of lesson 02 is another
+# thing.) *Coupling* asks one neuron: how much does it go with all the others? It is the
 # correlation of its counts with theirs, so a population of two groups shows, where one
 # number for all would blur them.
 #
@@ -296,20 +305,14 @@ def coupling(count: Tensor) -> Tensor:
 
 # %% [markdown]
 # Statistics are easily wrong by a factor. So they are tried on trains for which theory
-# knows the answer: a chance $p$ to fire at each step has $CV^2 = \text{Fano} = 1 - p$ (for
-# $p \to 0$ it is a Poisson train). The error of a measured value is known, too, so the
-# proof counts in standard errors.
+# knows the answer: those that fire with chance $p$ at each step (for $p \to 0$, Poisson
+# trains). Their intervals have mean $1/p$ and variance $(1 - p)/p^2$, their counts in $w$
+# steps mean $w\,p$ and variance $w\,p\,(1 - p)$. So $CV^2 = \text{Fano} = 1 - p$.
 #
-# Where do the errors come from? For the Fano factor: $(K - 1) \cdot \text{Fano} / (1 - p)$
-# is nearly chi-square distributed, with $K - 1$ degrees of freedom for $K$ windows (Eden
-# and Kramer 2010). For the CV of $n$ intervals, the *delta method* (how an error passes
-# through a formula) gives
-#
-# $$\text{Var}(CV) = \frac{CV^2}{n} \left(CV^2 - CV \cdot \text{skewness} +
-# \frac{\text{kurtosis} - 1}{4}\right) .$$
-#
-# The intervals are geometric, with skewness $(2 - p) / CV$ and kurtosis $9 + p^2 / CV^2$;
-# put in, all that is left is $(1 - p/2)^2 / n$.
+# The error of a measured value is known, too, so the proof counts in standard errors. For
+# the CV of $n$ intervals it is $(1 - p/2) / \sqrt{n}$: the errors of mean and standard
+# deviation, passed through their quotient. For the Fano factor of $K$ windows it is $(1 -
+# p) \sqrt{2 / (K - 1)}$, the error of a variance (Eden and Kramer 2010).
 
 
 # %%
@@ -376,7 +379,8 @@ def prove_synchrony(run: Run) -> None:
 # - *Synchronous bursting*: vertical stripes. All neurons fire together and then rest, so
 #   many say what one could say. Too strong excitation among the neurons, with too little
 #   inhibition, or a shared input. Weaken recurrent weights, add inhibition, start neurons
-#   in different states.
+#   in different states. (To fire together for a moment, when a picture appears, is healthy:
+#   sick is what stays in step whatever comes in.)
 #
 # The third one is not put in by hand below. It *arises*, in a network in which each spike
 # excites all neurons with `strength`, through a current that fades (a synapse, lesson 06):
@@ -511,15 +515,15 @@ def drive_harder(config: Config, run: Run) -> dict[str, Tensor]:
     highest_noise = float(noise[below].max())
     run.proof("rate below the rheobase, no noise", highest_plain, at_most=0)
     run.measure("rate just below the rheobase, noise", highest_noise, "Hz")
-    return {"current": cur, "no noise": plain, "noise": noise}
-
-
-# %% [markdown]
     full = float(cur[plain > 999][0])  # Hz; 1000 is a spike at every step
     run.say(
         f"Without noise the rate is 0 below the rheobase, and 1000 Hz from {full:.0f} rheobases on. Noise "
         f"lifts it to {highest_noise:.0f} Hz just below the rheobase."
     )
+    return {"current": cur, "no noise": plain, "noise": noise}
+
+
+# %% [markdown]
 # ## 5. A rule that names populations
 #
 # Can the statistics do without eyes? Draw populations of six kinds, each with its own mean
@@ -557,8 +561,6 @@ SILENT = 2.0  # Hz: a spike in half a second
 SATURATED = 500.0  # Hz: a spike at every other step
 COUPLED = 0.4  # a neuron above shares more than 0.4^2 = 16 % of its variance with the others
 WHOLE = 0.85  # a population is of one kind if this share of its neurons is
-WINDOW = 10  # ms, for coupling: as long as a membrane remembers
-LONG_WINDOW = 100  # ms, for the Fano factor: several intervals
 
 
 def draw_current(kind: str, num_steps: int, neurons: int) -> Tensor:
@@ -588,7 +590,7 @@ def draw_noise(num_steps: int, neurons: int) -> Tensor:
     hold = random.randint(1, 60)  # steps for which the noise stays the same
     changes = num_steps // hold + 1
     noise = torch.randn(changes, 1 + neurons).repeat_interleave(hold, 0)
-    noise = noise[:num_steps] / hold**0.4  # slow noise weighs more, so it is made smaller
+    noise = noise[:num_steps] / hold**0.4  # slow noise moves a membrane more, so it is made smaller
     shared = random.uniform(0, 0.1)  # part of the noise variance that all neurons have in common
     common = math.sqrt(shared) * noise[:, :1]
     own = math.sqrt(1 - shared) * noise[:, 1:]
@@ -737,8 +739,6 @@ def draw_patterns(run: Run, shown: dict[str, Recording]) -> None:
     label_rows(axes[::columns], "neuron", "membrane", "neurons")
     figures.legend_outside(axes[2 * columns - 1])
     run.figure(fig, "patterns")
-
-
     _, silent = shown["silent"]  # membranes [T, N]
     _, saturated = shown["saturated"]
     highest = silent.max()
@@ -747,6 +747,8 @@ def draw_patterns(run: Run, shown: dict[str, Recording]) -> None:
         f"The threshold is 1. No membrane of the silent population comes above {highest:.2f}, none of the "
         f"saturated one goes below {lowest:.2f} after its first 50 ms: a reset takes only 1 away."
     )
+
+
 def draw_pattern(axes: Any, kind: str, recording: Recording) -> None:
     """Draw one population: its raster, its membranes, and how many neurons have which rate."""
     spk, mem = recording
@@ -774,6 +776,7 @@ def numbers_of(spk: Tensor) -> str:
     mean_cv = torch.tensor(cvs).nanmean()
     mean_fano = fano(counts(spk, LONG_WINDOW)).nanmean()
     sync = synchrony(counts(spk, WINDOW))
+    # z: a tiny negative number is written 0.00, not -0.00
     return f"CV {mean_cv:.1f}, Fano {mean_fano:.1f}, sync {sync:z.2f}".replace("nan", "-")
 
 
@@ -826,6 +829,8 @@ def draw_confusion(run: Run, kinds: list[str], names: list[str]) -> None:
 # and a burster. (Measured variances divide by one less than the number of windows; that is
 # taken out before the two are compared.) In the figure, follow the three lines from short
 # windows to long ones: they start at nearly the same place. At which window do they part?
+# (That the burster's falls again is no error: its *bursts* come rather evenly, and a window
+# of many bursts sees little else.)
 
 
 # %%
@@ -939,23 +944,30 @@ def animate(run: Run, shown: dict[str, Recording]) -> None:
     figures.plt.close(fig)
 
 
+# %% [markdown]
+# ## The lesson as a whole
+#
+# `main` first measures, then draws; so its order is not quite that of the chapters, whose
+# numbers stand beside.
+
+
 # %%
 def main(config: Config, run: Run) -> None:
-    watch_one_neuron(config, run)
-    prove_statistics(run)
-    trains = catch_short_windows(run)
-    curves = drive_harder(config, run)
-    kinds, spikes = draw_populations(config, run)
+    watch_one_neuron(config, run)  # chapter 1
+    prove_statistics(run)  # chapter 3
+    trains = catch_short_windows(run)  # chapter 6
+    curves = drive_harder(config, run)  # chapter 4
+    kinds, spikes = draw_populations(config, run)  # chapter 5
     names = name_populations(run, kinds, spikes)
     shown = {}
     for kind in KINDS:
         cur = draw_current(kind, 1000, 40)
         shown[kind] = simulate(cur)
-    draw_codes(run)
-    bursts_arise(config, run)
-    draw_patterns(run, shown)
-    draw_numbers(run, trains, curves)
-    draw_confusion(run, kinds, names)
+    draw_codes(run)  # chapter 2
+    bursts_arise(config, run)  # chapter 4
+    draw_patterns(run, shown)  # chapter 5
+    draw_numbers(run, trains, curves)  # chapters 4 and 6
+    draw_confusion(run, kinds, names)  # chapter 5
     if config.seed == run.config.seed:  # one film is enough for several seeds
         animate(run, shown)
 
