@@ -4,7 +4,7 @@ Question: How can a network learn by gradients when the gradient of a spike is z
 Reading:  Neftci et al. (2019); Zenke and Vogels (2021); Bengio et al. (2013); snnTorch tutorial 5.
 Run:      python lessons/07_surrogate_gradients.py
 Expect:   with the true slope the loss never moves; five shapes, each with its best width, end 0.41 ± 0.15
-          points apart, near 93.6 % (3 seeds), but k alone costs 3 (fast sigmoid) to 84 points (triangle).
+          points apart, near 93.6 % (3 seeds), but their steepness k alone costs 3 to 84 points.
           4 min on two CPU cores.
 """
 
@@ -89,8 +89,10 @@ Function = Callable[[Tensor], Tensor]  # of x = mem - threshold
 # Why is the weight 0.03 too small? With a constant current $I$ a membrane that never fires
 # ends at $I / (1 - \beta) = 0.03 / 0.1 = 0.3$, far below the threshold of 1. The loss is
 # the squared distance from the wanted count, $(0 - 5)^2 = 25$, so there is plenty to learn.
-# Everything hangs on the slope: $\partial L / \partial w$ is a sum of products, and each
-# has the factor $dS/dx$ in it.
+# Everything hangs on the slope, for it is a factor of each product in
+#
+# $$\frac{\partial L}{\partial w} = \sum_t \frac{\partial L}{\partial S[t]} \cdot
+# \frac{dS}{dx} \cdot \frac{\partial U[t]}{\partial w} .$$
 #
 # In the figure the black line is the honest step, the blue one the surrogate. The two
 # neurons are the same in all but this slope, and both send real spikes, 0 or 1. So what you
@@ -103,7 +105,10 @@ WANTED = 5  # spikes in 20 steps
 
 
 def heaviside(x: Tensor) -> Tensor:
-    """Give the step, made of PyTorch's own functions: its gradient is PyTorch's own, too."""
+    """Give the step, made of PyTorch's own functions: its gradient is PyTorch's own, too.
+
+    (A plain ``x > 0`` gives True and False, and ``backward()`` would stop at it with an error.)
+    """
     return torch.sign(x).clamp(min=0)
 
 
@@ -164,8 +169,12 @@ def slope_of(function: Function, x: Tensor) -> Tensor:
 #
 # Keep the step on the way *forward*, so the network that runs sends real spikes. On the way
 # *back*, use the slope of a smooth function in its place. That slope is the *surrogate
-# gradient*. It is not the gradient of the network that runs. It only says which way to
-# push: a neuron just below its threshold is told "a bit more, and you would have fired".
+# gradient*. It is not the gradient of the network that runs: nudge a weight a little,
+# measure the loss again, and mostly nothing has changed. It only says which way to push: a
+# neuron just below its threshold is told "a bit more, and you would have fired".
+#
+# Why not the smooth function on both passes? Then a neuron would send a number between 0
+# and 1 at every step, and no spikes: an ordinary network with a leak.
 #
 # In PyTorch this is a function with a backward pass of its own. Forward it compares;
 # backward it multiplies the gradient that arrives with a slope that we choose:
@@ -205,15 +214,16 @@ class Spike(torch.autograd.Function):
 # %% [markdown]
 # The idea is older than spiking networks. Bengio et al. (2013) trained units that give 0 or
 # 1 by passing the gradient back *as if the step were not there*: a slope of 1 everywhere.
-# This is the *straight-through estimator* (STE). A surrogate with a window around the
-# threshold is an STE that trusts itself only where a small push could matter. Lesson 19
-# meets the STE again: there it trains rounded weights.
+# This is the *straight-through estimator* (STE). A surrogate has a *window* instead: the
+# membranes around the threshold at which its slope is not small. It is an STE that trusts
+# itself only where a small push could matter. Lesson 19 meets the STE again: there it
+# trains rounded weights.
 #
-# Does a brain do this? A part of it could. A synapse can know its own input and the
-# membrane that it feeds, and the surrogate slope needs just these two: it is *local*. What
-# is not local is the rest of the chain rule: the error that comes back through other
-# neurons' weights, and the way back through time. Lesson 15 looks for rules that do
-# without.
+# Does a brain do this? A part of it could. The slope depends on the membrane, and what
+# stands beside it, $\partial U / \partial w$, on the input. A synapse can know both: they
+# are *local*. What is not local is the rest of the chain rule: the error that comes back
+# through other neurons' weights, and the way back through time. Lesson 15 looks for rules
+# that do without.
 #
 # ## 3. The shapes
 #
@@ -289,8 +299,8 @@ SHAPES: dict[str, tuple[Family, Family]] = {  # a smooth function, and its slope
     "triangle": (triangle, triangle_slope),
     "boxcar": (boxcar, boxcar_slope),
 }
-# The k that was best for each shape on 5000 held-out training images (seeds 10 to 12, to 0.1 points).
-# snnTorch's defaults differ: they are in row 25 of the tables.
+# The best k of each shape, chosen on 5000 training images that were held out for it.
+# snnTorch's own: 2 for atan, 25 for sigmoid and fast sigmoid. Chapter 4 has all of them in its tables.
 USUAL = {"atan": 2.0, "fast sigmoid": 2.0, "sigmoid": 2.0, "triangle": 0.5, "boxcar": 0.35}
 STEEP = 25.0  # default k of snnTorch's sigmoid and fast sigmoid; that of the catch
 
@@ -298,8 +308,10 @@ STEEP = 25.0  # default k of snnTorch's sigmoid and fast sigmoid; that of the ca
 def spiking(name: str, k: float) -> Function:
     """Give the spike function with the surrogate of that name and steepness: what ``spike_grad`` takes."""
 
+    _, family = SHAPES[name]
+
     def slope(x: Tensor) -> Tensor:
-        return SHAPES[name][1](k, x)
+        return family(k, x)
 
     def spike(x: Tensor) -> Tensor:
         return Spike.apply(x, slope)
@@ -394,16 +406,18 @@ def tell_slopes(run: Run) -> None:
 # ## 4. Does the shape matter?
 #
 # Zenke and Vogels (2021) trained networks with many shapes and found that the shape hardly
-# matters, while its scale can. A likely reason: every shape pushes in the same direction,
-# and most for neurons near their threshold. They differ only in how much. We repeat it: a
-# network 784-128-10 on MNIST, always the same first weights and batches, only the slope
-# changes. `lif` is the neuron of lesson 01 for a layer, `forward` runs the layers over time
-# (lesson 08 takes this apart), the class whose neuron fires most often is the answer.
+# matters, while its *scale*, how high the slope is, can. A likely reason: every shape
+# pushes in the same direction, and most for neurons near their threshold. They differ only
+# in how much. We repeat it: a network 784-128-10 on MNIST, only the slope changes. `lif` is
+# the neuron of lesson 01 for a layer, `forward` runs the layers over time (lesson 08 takes
+# this apart), the class whose neuron fires most often is the answer.
 #
 # Where does the surrogate enter? In one line of `lif`, `spike(mem - 1.0)`: all the rest is
 # ordinary PyTorch, and autograd walks back through it by itself. The reset takes the spike
 # of the step before. It is *detached*: taken as a number, without a way back through it.
-# Chapter 5 asks what happens without that word.
+# Chapter 5 asks what happens without that word. (`unbind` takes all steps out at once;
+# `cur[t]` would make the way back slow: lesson 09 measures it. `lesson.finite` hands the
+# loss on, and stops with a clear line where it is not a number.)
 #
 # To compare fairly, all else must be the same. The seed sets the first weights and the
 # order of the batches, so two networks differ in the slope alone. And the learning rate
@@ -454,7 +468,6 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> R
     net.to(images.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
     updates = config.epochs * math.ceil(len(labels) / BATCH)
-    # To 0: at a constant rate the last few steps decide, and hide what is compared.
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, updates)
     losses = []
     for _ in range(config.epochs):
@@ -482,7 +495,8 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> R
 # is the easiest task there is: it sees the same batch again and again, and is judged on it.
 # A network that cannot do this will do nothing else, so it is a good first test of any new
 # network. A network that guesses has a loss of $\ln 10 = 2.30$. With the true slope the
-# loss does not move at all, with each surrogate it falls.
+# loss does not move at all (the score is a spike count, so even the last layer's weights
+# have a spike between them and the loss), with each surrogate it falls.
 
 
 # %%
@@ -509,8 +523,8 @@ def draw_learning(run: Run, losses: Losses, worst: float) -> None:
     """Draw the loss on 100 images, for the true slope and for each surrogate."""
     still = losses["true slope"]
     fig, (ax,) = figures.new(
-        f"100 images by heart: {still[-1] / still[0]:.0%} of the loss is left with the true slope, "
-        f"{worst:.1%} or less with a surrogate"
+        f"100 images by heart: {100 * still[-1] / still[0]:.0f} % of the loss is left with the true slope, "
+        f"{100 * worst:.1f} % or less with a surrogate"
     )
     colours = ("black", *figures.COLOURS)
     for (name, curve), colour in zip(losses.items(), colours, strict=False):
@@ -555,7 +569,7 @@ def sweep(config: Config, run: Run, sets: Sets) -> Accuracies:
     """Train the same network with each shape and each steepness."""
     ks = sorted({*config.steepness, *USUAL.values(), STEEP})
     pairs = list(product(SHAPES, ks))
-    done: Accuracies = run.load("sweep") or {name: {} for name in SHAPES}
+    done: Accuracies = run.load("sweep") or {name: {} for name in SHAPES}  # of a run that was cut off
     for name, k in run.progress(pairs, "training"):
         if k not in done[name]:
             accuracy, _ = train(config, sets, spiking(name, k))
