@@ -541,10 +541,11 @@ def draw_learning(run: Run, losses: Losses, worst: float) -> None:
 # things in the tables: how far apart the shapes are at their best $k$, and how much one
 # shape changes along its column.
 #
-# Why could $k$ matter? At the start most neurons are near rest, one threshold below firing.
-# If the slope there is 0, a resting neuron hears nothing. It can learn only on steps where
-# its membrane comes nearer. So accuracy should fall, sooner or later, as the window
-# narrows. The right panel of the figure draws the accuracy against the slope at rest.
+# Why could $k$ matter? A neuron without input is at rest, one threshold below firing. If
+# the slope there is 0, a resting neuron hears nothing. It can learn only on steps where its
+# membrane comes nearer. So accuracy should fall, sooner or later, as the window narrows. A
+# window that is too wide errs the other way: it also pushes neurons so far off that no
+# small change would make them fire. The extreme is the STE, which pushes all alike.
 #
 # *How to look.* On the left each shape has its own line over $k$: if $k$ alone were what
 # matters, the lines would lie on each other. On the right the same networks are drawn
@@ -554,6 +555,10 @@ def draw_learning(run: Run, losses: Losses, worst: float) -> None:
 
 
 # %%
+WINDOWS = {
+    "a tail": ("atan", "fast sigmoid", "sigmoid"),
+    "an edge": ("triangle", "boxcar"),
+}
 Accuracies = dict[str, dict[float, float]]  # shape, k: test accuracy in %
 
 
@@ -588,21 +593,21 @@ def sweep(config: Config, run: Run, sets: Sets) -> Accuracies:
 WORST_SHAPE = {"quick": 85, "cpu": 92, "gpu": 96}  # %
 SPREAD = {"quick": 3, "cpu": 1, "gpu": 1}  # points
 WITH_SLOPE = {"quick": 80, "cpu": 85, "gpu": 85}  # %
-WINDOWS = {
-    "a tail": ("atan", "fast sigmoid", "sigmoid"),
-    "an edge": ("triangle", "boxcar"),
-}
 
 
 def judge_sweep(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     """Say how much the shape costs, how much k, and what the straight-through estimator reaches."""
     usual = []
     swings = []
+    wide = []
+    narrow = []
     for name, found in done.items():
-        best_k = USUAL[name]
-        usual.append(found[best_k])
+        best = found[USUAL[name]]
+        usual.append(best)
         accuracies = found.values()
         swings.append(max(accuracies) - min(accuracies))
+        wide.append(best - found[min(found)])
+        narrow.append(best - found[max(found)])
     across = max(usual) - min(usual)
     straight, _ = train(config, sets, spiking("boxcar", 0.0))
     run.measure("accuracy, worst shape at usual k", min(usual), "%", at_least=WORST_SHAPE)
@@ -612,8 +617,9 @@ def judge_sweep(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     run.measure("accuracy, straight-through estimator", straight, "%")
     run.say(
         f"Each at its best k, the shapes lie {across:.1f} points apart. k alone costs "
-        f"{min(swings):.0f} to {max(swings):.0f} points. The straight-through "
-        f"estimator, which has no window, reaches {straight:.1f} %, the worst window {min(usual):.1f} %."
+        f"{min(swings):.0f} to {max(swings):.0f} points: the widest window at most {max(wide):.1f}, the "
+        f"narrowest {min(narrow):.1f} to {max(narrow):.1f}. The straight-through estimator, which has no "
+        f"window, reaches {straight:.1f} %, the worst shape at its best k {min(usual):.1f} %."
     )
     draw_sweep(run, done)
 
@@ -651,6 +657,11 @@ def draw_sweep(run: Run, done: Accuracies) -> None:
 
 
 # %% [markdown]
+# So which surrogate should you take? Any shape will do, once its window reaches the neurons
+# at rest. If in doubt take a wide one: too wide costs little, too narrow much. A tail that
+# fades slowly, as that of atan and fast sigmoid, forgives a wrong $k$ best: compare their
+# columns with that of sigmoid, whose tail fades fast.
+#
 # ## 5. Through depth and time: a catch
 #
 # The reset uses the spike, too: $U[t] = \beta U[t-1] + I[t] - S[t-1]$. Should the gradient
