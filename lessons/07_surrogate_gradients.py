@@ -673,8 +673,13 @@ def draw_sweep(run: Run, done: Accuracies) -> None:
 # attached it is $\beta - h(x)$: a steep surrogate has a large $h$ near the threshold, so at
 # the threshold the factor is $-11.6$ (atan, $k = 25$: $0.9 - 12.5$), where a wide window
 # ($k = 2$) has $-0.1$. Steps that come near the threshold multiply such factors. So look at
-# the norm of the gradient for more and more time steps. The same figure follows the
-# gradient through depth: there, height and width of the window are multiplied once a layer.
+# the norm of the gradient for more and more time steps. (The run counts it in *decades*,
+# factors of ten.)
+#
+# The same figure follows the gradient through depth. There each layer is one more factor:
+# its weights, times the slopes $h(x)$ of its neurons. So a high slope makes the gradient
+# grow from layer to layer, and one that is small for most neurons makes it fade. Through
+# time no slope is multiplied, as long as the reset is detached, only $\beta$.
 #
 # Why the *norm*? It says how long the gradient is, whatever its direction. A network that
 # is well behaved keeps it within a few powers of ten, over layers and over steps: if it
@@ -752,12 +757,27 @@ def measure_flow(config: Config, run: Run, x: Tensor) -> None:
     growth = math.log10(attached[2] / detached[2])
     run.measure(f"catch: gradient too large by, T {STEPS[2]}", growth, "decades", at_least=1)
     draw_flow(run, [wide, narrow, time], growth)
+    run.say(
+        f"From {DEPTHS[0]} to {DEPTHS[-1]} layers the gradient of layer 1 changes by {extremes(wide)}, each "
+        f"shape with its best k; and by {extremes(narrow)}."
+    )
+
+
+def extremes(curves: Curves) -> str:
+    """Say by how many decades the lowest and the highest of some curves change from end to end."""
+    changes = {}
+    for name, norms in curves.items():
+        first, *_, last = np.maximum(norms, 1e-30)  # a gradient of 0 has no logarithm
+        changes[name] = math.log10(last / first)
+    low = min(changes, key=changes.__getitem__)
+    high = max(changes, key=changes.__getitem__)
+    return f"{changes[low]:+.1f} ({low}) to {changes[high]:+.1f} decades ({high})"
 
 
 def draw_flow(run: Run, flows: list[Curves], growth: float) -> None:
     """Draw the gradient of the first layer, relative to the shallowest or shortest network."""
     fig, axes = figures.new(
-        f"After {STEPS[2]} steps an attached reset has changed the gradient by {growth:.1f} decades (right)",
+        f"An attached reset makes the gradient of {STEPS[2]} steps {growth:.1f} decades longer (right)",
         columns=3,
         size=(11.5, 4.2),
     )
@@ -799,12 +819,11 @@ def attach_the_reset(config: Config, run: Run, sets: Sets, done: Accuracies) -> 
 #
 # *Sign.* Some built-ins of snnTorch 1.0.0 do not do what their names say. Below, their
 # slopes at three membranes: `sigmoid` overflows far below the threshold; `triangular` has
-# the slope of a tent, which is negative above the threshold; `heaviside` that of a ReLU. A
+# the slope of a tent, negative above the threshold; `heaviside` 0 below it and 1 above. A
 # wrong sign above the threshold tells a neuron that fired to fire less, when more was
 # asked. So before you use a surrogate that you did not write, draw its slope: `slope_of` of
-# chapter 1 is all that it takes. Whether a wrong sign hurts is another question, and the
-# table of measures below answers it for `triangular`: compare its accuracy with those of
-# chapter 4.
+# chapter 1 is all that it takes. Whether a wrong sign hurts is another question; the run
+# trains with `triangular` to answer it.
 
 
 # %%
@@ -821,6 +840,10 @@ def height_and_sign(config: Config, run: Run, sets: Sets, done: Accuracies) -> N
     run.measure("won by a slope 100 times higher", higher - done["atan"][2.0], "points")
     wrong_sign, _ = train(config, sets, surrogate.triangular())
     run.measure("accuracy, snnTorch's triangular()", wrong_sign, "%")
+    run.say(
+        f"With the wrong sign of triangular() the network reaches {wrong_sign:.1f} %, with atan "
+        f"{done['atan'][2.0]:.1f}, and with a slope 100 times higher {higher:.1f}."
+    )
     show_odd_slopes(run)
 
 
