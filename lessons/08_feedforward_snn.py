@@ -89,15 +89,18 @@ Run = lesson.Run
 # $$U_2[t] = \beta\,U_2[t-1] + I_2[t] - S_2[t-1]\,U_{thr}, \qquad S_2[t] = 1 \text{ if } U_2[t] > U_{thr}$$
 #
 # Look at the time indices. In the first line all is at $t$: **weights know nothing of
-# time**. They are learnt, and are the same at each step and for each image. In the second
-# line there is a $t-1$: **the dynamics live in the neurons**. A neuron layer has no
-# weights. It has a state, the membrane `mem`, one number for each neuron *and each image*,
-# and nothing else of the past is kept.
+# time**. They are learnt, and are the same at each step and for each image. (So is the bias
+# $b_2$: a small constant current at every step, spikes or none.) In the second line there
+# is a $t-1$: **the dynamics live in the neurons**. A neuron layer has no weights. It has a
+# state, the membrane `mem`, one number for each neuron *and each image*, and nothing else
+# of the past is kept.
 #
 # So where an ordinary network has an activation function such as ReLU, this one has
 # neurons; and where an ordinary network runs once, this one runs `num_steps` times. That is
 # the *temporal loop*. Here the image is shown at each step, as a constant current (lesson
-# 02: direct input). Only from the first neurons on there are spikes.
+# 02: direct input). Only from the first neurons on there are spikes. And on the way back a
+# neuron has the surrogate slope of lesson 07: `snn.Leaky` takes `surrogate.atan()` if it is
+# given no other `spike_grad`.
 #
 # Which of two things comes first, the next layer or the next step? In `forward` below the
 # loop over time is outside, and the layers are inside. So a spike of layer 1 reaches layer
@@ -209,13 +212,14 @@ def loop(ax: Axes, place: float, text: str) -> None:
 # %% [markdown]
 # With random weights the network has nothing to say, so it is trained first, for one pass
 # over the images. *How* it learns is lesson 09; take `train` as given. (Its loss asks, at
-# each step, for the highest membrane at the right output neuron. It runs through the
-# network in the fast way of chapter 5, which gives the same spikes and gradients.)
+# each step, for the highest membrane at the right output neuron: a membrane says by how
+# much, a spike only yes or no. It runs through the network in the fast way of chapter 5,
+# which gives the same spikes and gradients.)
 
 
 # %%
 Pair = tuple[Tensor, Tensor]
-Rung = Callable[[Net, Tensor], Records]  # a way through the network, for x [T, B, 784]
+Rung = Callable[[Net, Tensor], Records]  # a way through the network, x [T, B, 784]; chapter 5 has a ladder
 Gradients = list[Any]  # one for each of the network's parameters
 
 
@@ -363,7 +367,7 @@ def show_shapes(config: Config, run: Run) -> None:
     net = Net(hidden, config.beta).to(run.device)
     x = torch.rand(steps, batch, 784, device=run.device)
     cur1 = net.fc1(x.unbind(0)[0])
-    _, mem1 = net.lif1(cur1, net.lif1.reset_mem())
+    _, mem1 = net.lif1(cur1, net.lif1.reset_mem())  # reset_mem empties the membrane, and gives it
     cur2 = net.fc2(torch.zeros_like(mem1))
     _, mem2 = net.lif2(cur2, net.lif2.reset_mem())
     _, spk2_rec, _ = net(x)
@@ -545,7 +549,8 @@ def draw_reading(run: Run, curve: Curve, ties: Curve, spk: Tensor, label: int) -
 # In the left half, do not be surprised by a membrane far above the threshold. A reset by
 # subtraction takes away one threshold a step and no more. An output neuron whose current
 # exceeds that fires at every step, and what it cannot get rid of piles up. It is that pile
-# which the next image inherits.
+# which the next image inherits. (Reset *zero* throws away what exceeds the threshold, so
+# nothing piles up, and nothing of it counts later: lesson 01.)
 #
 # In the right half of the figure, look at the first steps: with nothing but a few steps
 # counted, the old image speaks louder than the new one. The longer the new image is shown,
@@ -638,7 +643,7 @@ def spikes_changed(net: Net, samples: Tensor, cleared: nn.Module) -> float:
 def prove_reset(config: Config, run: Run) -> None:
     """Show two samples to neurons that keep their state; only a reset makes the second independent."""
     net = Net(100, config.beta).to(run.device)
-    samples = 2 * torch.rand(2, config.num_steps, 8, 784, device=run.device)
+    samples = 2 * torch.rand(2, config.num_steps, 8, 784, device=run.device)  # bright: many neurons fire
     with_reset = spikes_changed(net, samples, net)
     nothing = spikes_changed(net, samples, nn.Identity())
     parent = spikes_changed(net, samples, nn.Sequential(net))
@@ -769,7 +774,7 @@ def second_backward(config: Config, run: Run, batch: Pair) -> None:
 #    with the weights. Compute it once.
 # 5. **Fused scan.** (A *scan* is a loop that hands a state from step to step.) A layer of
 #    neurons over all steps as *one* operation, with a backward pass of its own:
-#    `neurons.leaky`. Autograd sees one operation where it saw six a step.
+#    `neurons.leaky`. Autograd sees one operation where it saw several at each step.
 # 6. **Compiled scan.** The same loop as machine code for this CPU. `neurons.leaky` takes it
 #    where it can; `twins.forced` says which of the two it shall take here.
 #
