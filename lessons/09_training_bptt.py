@@ -24,11 +24,6 @@ Expect:   98.5 % read by spike counts (ce_count), 98.4 % by the membrane, in 27 
 # 5. pay for it: memory that grows with every time step,
 # 6. cut the walk back (truncated BPTT), where that costs nothing, and where it costs
 #    everything.
-#
-# With `--dataset` the networks are trained on other images: `kmnist`, `emnist`,
-# `fashion-mnist`, `cifar10`, `cifar100`, or a folder of your own that holds a folder of
-# pictures for each class. All become 28 by 28 grey pixels; the goals are those of MNIST,
-# and do not apply then.
 
 # %%
 import sys
@@ -1280,9 +1275,13 @@ def backward_seconds(lif: snn.Leaky, cur: Tensor, steps: Any) -> float:
 
 # %% [markdown]
 # What is left is the data. Images stay bytes, one for each pixel, and become numbers from 0
-# to 1 batch by batch: that is a quarter of the memory of 4-byte numbers. The experiments on
-# single steps, such as the race and the memory, take one batch of MNIST whatever was
-# chosen, so their numbers can be compared between data sets.
+# to 1 batch by batch: that is a quarter of the memory of 4-byte numbers.
+#
+# With `--dataset` the networks are trained on other images: `kmnist`, `emnist`,
+# `fashion-mnist`, `cifar10`, `cifar100`, or a folder of your own that holds a folder of
+# pictures for each class. All become 28 by 28 grey pixels; the goals are those of MNIST,
+# and do not apply then. The experiments on single steps, such as the race and the memory,
+# take one batch of MNIST whatever was chosen, so their numbers can be compared.
 
 
 # %%
