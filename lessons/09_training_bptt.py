@@ -110,6 +110,8 @@ class Digits:
 # spikes of both layers and the output membranes at each step, stacked along axis 0. The
 # loss decides later which part of it counts. And look at where the membranes begin: at zero
 # in each call. A batch holds other images than the last one, so nothing may be left of it.
+# (The neurons are handed their membranes at every step, so what they keep by themselves is
+# never used: no `utils.reset` is needed here.)
 
 
 # %%
@@ -147,11 +149,12 @@ class Net(nn.Module):
 # all steps: *backpropagation through time*, BPTT.
 #
 # Why at every step, and not at the end alone? An error at step 3 then need not come from
-# step 25: each step has one of its own, so the walk back is short. The mean over the steps
-# keeps the size of the loss the same for any number of steps. A network that guesses gives
-# each of ten digits the probability 0.1, so its loss is $-\ln 0.1 = 2.30$ nats. Compare
-# where the curve of the figure begins. It is ragged because each point is another batch of
-# 128 images; what to look for is that its level falls, and where it becomes flat.
+# step 25: each step has one of its own. The mean over the steps keeps the size of the loss
+# the same for any number of steps. A network that guesses gives each of ten digits the
+# probability 0.1, so its loss is $-\ln 0.1 = 2.30$ *nats* (the unit of a natural
+# logarithm). Compare where the curve of the figure begins. It is ragged because each point
+# is another batch of 128 images; what to look for is that its level falls, and where it
+# becomes flat.
 #
 # Note the order of the three lines at the end. `zero_grad` empties the gradients of the
 # last batch, `backward` fills them, `step` uses them. PyTorch *adds* gradients, and that is
@@ -237,7 +240,7 @@ def compare_speed(config: Config, run: Run, batch: Pair) -> None:
     fast = gradient_of_fc1(small, run_fast(small, exact, config.num_steps), y)
     run.proof("gradient of fused scan = of loop", off_by(fast, plain))
     net = Net().to(run.device)
-    optimizer = torch.optim.Adam(net.parameters(), fused=True)
+    optimizer = torch.optim.Adam(net.parameters(), fused=True)  # fused: the same Adam, faster
 
     def slow_step() -> None:
         train_step(optimizer, net(x, LONG), y)
@@ -246,7 +249,8 @@ def compare_speed(config: Config, run: Run, batch: Pair) -> None:
         train_step(optimizer, run_fast(net, x, LONG), y)
 
     ways = {"plain loop": slow_step, "this lesson": fast_step}
-    spent = lesson.load(8).race(run, f"Training step, T {LONG}, with Adam", ways)
+    race = lesson.load(8).race  # that of lesson 08: each way in turn, on one thread
+    spent = race(run, f"Training step, T {LONG}, with Adam", ways)
     gain = min(spent["plain loop"]) / min(spent["this lesson"])
     goal = {"quick": 2, "cpu": 5}
     run.measure("training step: gain over the tutorial", gain, "x", at_least=goal, speed=True)
@@ -277,10 +281,11 @@ def gradient_of_fc1(net: Net, records: Records, y: Tensor) -> Tensor:
 #
 # Unroll the loop over time, and it is a deep network: step $t$ is a layer, fed by its input
 # and by the membrane of step $t - 1$, and all these layers share their weights. (A
-# recurrent network, an RNN, is trained in the same way. Two things differ: the state is the
-# membrane, which a fixed $\beta$ carries on where an RNN has a learnt matrix, so gradients
-# fade evenly and do not explode; and a spike stands between the layers, whose slope is a
-# surrogate.) The chain rule then runs from the last step to the first.
+# recurrent network, an RNN, is trained in the same way. Two things differ. The state is the
+# membrane, which a fixed $\beta < 1$ carries on where an RNN has a learnt matrix: so through
+# time an error fades by the same factor at each step, where a matrix may also make it
+# explode. And a spike stands between the layers, whose slope is a surrogate.) The chain
+# rule then runs from the last step to the first.
 #
 # Take one layer, $U[t] = \beta U[t-1] + W x[t] - S[t-1]\,U_{thr}$, with the reset detached.
 # Let $g[t]$ be the gradient of the loss by $U[t]$, along all paths. $U[t]$ acts in two
@@ -407,10 +412,10 @@ def cosine(one: Tensor, other: Tensor) -> float:
 #
 # The figure reads from right to left in time: $k = 0$ is the last step, where the error is,
 # and each step to the right lies one step earlier. The dotted line is what one leaky layer
-# would leave, the dashed one what two would; all three curves have their largest value at
-# 1. Is the largest gradient that of the last step? If not, why would an earlier input
-#    matter more? (An input needs time to charge two membranes, one after the other. For
-#    $\beta = 0.95$ the dashed curve is highest at $k = 18$ and $19$, and only then falls.)
+# would leave, the dashed one what two would; each curve is drawn as a share of its largest
+# value. Is the largest gradient that of the last step? If not, why would an earlier input
+# matter more? (An input needs time to charge two membranes, one after the other. For
+# $\beta = 0.95$ the dashed curve is highest at $k = 18$ and $19$, and only then falls.)
 
 
 # %%
@@ -426,7 +431,7 @@ def follow_one_error(config: Config, run: Run, batch: Pair) -> None:
     spk1, _ = neurons.leaky(cur1, BETA)  # [T, B, 100]
     spk2, mem2 = neurons.leaky(net.fc2(spk1), BETA)  # [T, B, 10]
     loss = ce_count(spk2, mem2, y)
-    (each,) = torch.autograd.grad(loss, weights, retain_graph=True)
+    (each,) = torch.autograd.grad(loss, weights, retain_graph=True)  # the graph serves once more below
     run.proof("sum of gradients of all steps = BPTT", off_by(each.sum(0), shared))
 
     at_the_end = cross_entropy(mem2[-1], y)  # an error at the last step alone
@@ -499,7 +504,7 @@ def ce_count(spk: Tensor, mem: Tensor, y: Tensor) -> Tensor:
 def mse_count(spk: Tensor, mem: Tensor, y: Tensor) -> Tensor:
     """Squared distance of the counts from 80 % and 20 % of the steps, over T."""
     wanted = 0.2 + 0.6 * one_hot(y, spk.shape[2])
-    return len(spk) * mse_loss(spk.mean(0), wanted)
+    return len(spk) * mse_loss(spk.mean(0), wanted)  # (count - T wanted)^2 / T = T (count / T - wanted)^2
 
 
 def latency(spk: Tensor, mem: Tensor, y: Tensor) -> Tensor:
@@ -657,7 +662,7 @@ RATE = 2e-3  # highest learning rate of Adam; chosen, like the epochs, on held-o
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: its loss, or its own way to leave gradients; steps, epochs, learning rate.
+    """How a network is trained: its loss, its time steps and epochs, its learning rate, its window.
 
     The rate goes from ``start`` to ``rate`` in the first 30 % of the updates, and back to ``start``.
     """
@@ -692,7 +697,7 @@ def train(run: Run, training: Training, digits: Digits, test: Digits) -> Scores:
     torch.manual_seed(run.seed)  # each training starts from the same weights, with the same batches
     net = Net(num_classes=digits.classes).to(run.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=training.rate, fused=True)
-    if known := run.load(f"{training.name}, scores"):
+    if known := run.load(f"{training.name}, scores"):  # trained before the run was cut off
         return known
     kept = run.load(training.name, net=net, optimizer=optimizer)  # this training was cut off: go on
     kept = kept or {"epoch": 0, "seconds": 0.0}
@@ -1026,7 +1031,7 @@ def measure_memory(run: Run, batch: Pair) -> None:
     shapes = 4 * BATCH * (2 * HIDDEN + 10) / 1e6  # MB
     run.proof("memory per step / (4 B (2 H + 10)) - 1", abs(per_step / shapes - 1))
     run.measure("memory per step, fused scan", per_step, "MB")
-    run.measure("memory per step, windows of 5", round(in_windows, 9) + 0, "MB")
+    run.measure("memory per step, windows of 5", round(in_windows, 9) + 0, "MB")  # + 0 turns -0 into 0
     if run.device.type == "cuda":
         run.measure("VRAM per step", slope_of_line(LENGTHS, vram), "MB")
     fig, (ax,) = figures.new(
