@@ -441,6 +441,11 @@ def follow_one_error(config: Config, run: Run, batch: Pair) -> None:
     percent = 100 * older.item()
     run.measure("last step's error: share 5 or more steps back", percent, "%")
     draw_reach(run, sizes, percent)
+    peak = int(sizes.argmax())
+    run.say(
+        f"The gradient is largest {peak} steps before the last, {sizes[peak] / sizes[0]:.1f} times as large "
+        "as at the last step itself."
+    )
 
 
 def draw_reach(run: Run, sizes: Tensor, older: float) -> None:
