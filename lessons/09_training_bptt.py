@@ -472,20 +472,24 @@ def draw_reach(run: Run, sizes: Tensor, older: float) -> None:
 # All but one end in `cross_entropy`; what differs is which numbers go in.
 #
 # *Rate* losses count spikes. `ce_rate` asks the right neuron to fire at *each* step
-# (cross-entropy, CE, of every step). `ce_count` asks it to fire more often than the others
-# (CE of counts). `mse_count` asks for a set share of steps: the right one at 80 %, the
-# others at 20 %. Many spikes vote, so one spike matters little. (Why 20 % and not 0? A
-# neuron that never fires sits far below its threshold, where the surrogate's slope is
-# small. It would be hard to wake.)
+# (cross-entropy, CE, of every step; with scores of 0 and 1 it is never below $\ln(e + 9) -
+# 1 = 1.46$, so it never stops pushing). `ce_count` asks it to fire more often than the
+# others (CE of counts). `mse_count` asks for a set share of steps: the right one at 80 %,
+# the others at 20 %. Many spikes vote, so one spike matters little; but the vote is
+# complete only at the end. (Why 20 % and not 0? A neuron that never fires sits far below
+# its threshold, where the surrogate's slope is small. It would be hard to wake.)
 #
 # The *latency* loss asks the right neuron to fire *first* (CE of minus the first spike
-# times). The answer hangs on a single spike. How can a gradient know about a first spike?
-# Write it as a product: $\prod_{s \le t} (1 - S[s])$ is 1 as long as no spike has come and
-# 0 afterwards, so its sum over $t$ counts the silent steps. PyTorch knows the slope of a
-# product, and the surrogate the slope of each $S[s]$.
+# times). The answer hangs on a single spike, but the network may stop as soon as it has
+# come. How can a gradient know about a first spike? Write it as a product:
+# $\prod_{s \le t} (1 - S[s])$ is 1 as long as no spike has come and 0 afterwards, so its
+# sum over $t$ counts the silent steps. PyTorch knows the slope of a product, and the
+# surrogate the slope of each $S[s]$. So a neuron that never fires is told at each of its
+# steps, and one that has fired hears nothing of the steps after that.
 #
 # *Membrane* losses look at real numbers: the mean membrane over all steps, or the membrane
-# of the last step alone. They are easy to train, but they are NOT a spike output: a chip
+# of the last step alone. (snnTorch also has its maximum over time, `ce_max_membrane_loss`.)
+# Such a loss passes no output spike on the way back, but it is NOT a spike output: a chip
 # that sends nothing but spikes cannot give that answer.
 
 
@@ -740,7 +744,8 @@ def train_epoch(run: Run, net: Net, optimizer: Any, training: Training, digits: 
 
 # %% [markdown]
 # How to read the table: a row is a trained network, `own read-out` is what its loss trained
-# it for, and the three columns after it read the *same* network in other ways. Compare
+# it for, and the three columns after it read the *same* network in other ways. (The row
+# `tutorial` trains membranes and reads counts, as the tutorial does.) Compare
 # along a row: which networks can only be read as they were trained? Compare the last column
 # down: which answers are cheap? Spikes are what a neuromorphic chip spends energy on. In
 # the figure a curve that is high on the left gives its answer early. Where it has become
@@ -764,7 +769,21 @@ def compare_losses(config: Config, run: Run, digits: Digits, test: Digits) -> No
     run.table("Test accuracy in % by read-out; spikes per image", columns, rows)
     judge(config, run, "spike counts", scores["ce_count"])
     judge(config, run, "membrane, no spike output", scores["membrane"])
+    tell_read_outs(run, scores)
     draw_answers(config, run, curves)
+
+
+def tell_read_outs(run: Run, scores: dict[str, Scores]) -> None:
+    """Say for one loss of each kind what its answer costs in spikes, and what a read-out by counts loses."""
+    told = []
+    for name in ("ce_count", "latency", "membrane"):
+        score = scores[name]
+        lost = score["own"] - score["count"]
+        told.append(
+            f"{name} {score['own']:.1f} % with {score['spikes']:.0f} spikes an image "
+            f"(by counts {lost:.1f} points less)"
+        )
+    run.say("Read as trained: " + "; ".join(told) + ".")
 
 
 def all_read_outs(score: Scores) -> list[float]:
