@@ -842,7 +842,7 @@ def draw_answers(config: Config, run: Run, after: dict[str, list[float]]) -> Non
 # surrogate's slope is small, so hardly any gradient calls them back: at the large end of
 # the table the spikes show it. At the small end nothing is broken; the updates are too
 # small for so few batches. (Images held out from the training set judge here, not the test
-# set: they decided between rates like that of chapter 3.)
+# set. The rate of chapter 3 was chosen in the same way.)
 #
 # Both panels of the figure have the learning rate on a logarithmic axis, from 0.0001 to
 # 0.1: a factor of 1000. On the left, look for how wide the flat top is: within which factor
@@ -893,7 +893,9 @@ def draw_rates(run: Run, accuracies: list[float], spikes: list[float]) -> None:
     for ax in (left, right):
         ax.set(xscale="log", xlabel="learning rate")
     run.figure(fig, "learning_rate")
+    near = [rate for rate, accuracy in zip(RATES, accuracies, strict=True) if accuracy >= highest - 1]
     run.say(
+        f"Within a point of the best lie the rates from {min(near):g} to {max(near):g}. "
         f"From the best rate to the largest the accuracy goes from {highest:.1f} to "
         f"{accuracies[-1]:.1f} %, the spikes of an image from {spikes[best]:.0f} to {spikes[-1]:.0f}."
     )
