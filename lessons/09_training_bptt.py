@@ -996,7 +996,10 @@ def watched_step(net: Stack, x: Tensor, y: Tensor) -> tuple[str, str]:
 # (VRAM on a GPU) grows *linearly with the number of steps*. For this network, a step needs
 # the spikes and membranes of the hidden layer and the membranes of the output: $4\,B\,(2H +
 # 10)$ bytes with 4-byte numbers and a batch of $B$. Half the steps save as much as half the
-# batch. (This is what `run_fast` keeps; the plain loop keeps a little more.)
+# batch. (This is what `run_fast` keeps; the plain loop keeps a little more.) On a GPU the
+# run measures the VRAM as well. To watch it during a training of your own, ask
+# `torch.cuda.max_memory_allocated()` (also with ROCm, as on a 7900 XTX), or run `nvidia-smi`
+# or `rocm-smi --showmeminfo vram` in a second terminal.
 #
 # We ask autograd itself what it keeps, and compare it with this formula. PyTorch calls a
 # hook for each tensor that a backward pass will need (`saved_tensors_hooks`): `keep` below
@@ -1089,7 +1092,10 @@ def slope_of_line(x: Numbers, y: Numbers) -> float:
 #
 # *Truncated* BPTT cuts time into windows. The membranes are handed from window to window as
 # plain numbers, but no error crosses a cut. So memory for one window is enough, however
-# long the sequence. What does it cost?
+# long the sequence. What does it cost? (Two other ways out: *checkpointing*,
+# `torch.utils.checkpoint`, keeps a few steps and computes the rest anew on the way back:
+# the same gradient, for more time. And rules that carry their traces *forward* in time need
+# no way back at all: lesson 15.)
 #
 # In code a cut is one word, `detach()`: the value goes on, the path back ends. `backward`
 # is called once a window, which leaves its gradients and frees its graph. The gradients of
