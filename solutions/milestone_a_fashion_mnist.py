@@ -200,6 +200,7 @@ class Net(nn.Module):
         first = config.width
         self.num_steps = config.num_steps
         self.beta = config.beta
+        self.pixels = height * width
         self.register_buffer("mean", torch.tensor(splits.mean))
         self.register_buffer("deviation", torch.tensor(splits.deviation))
         conv = nn.Conv2d(channels, first, 3, padding=1, bias=False)
@@ -730,6 +731,8 @@ trains networks to be silent.
 def choices(config: Config, net: Net, history: History, points: list[Point]) -> str:
     """Write what the measured numbers say of the choices that chapter 2 argues for."""
     weights = sum(parameter.numel() for parameter in net.parameters())
+    first = sum(parameter.numel() for parameter in net.encode[0].parameters())
+    products = first * net.pixels
     scores = [entry["accuracy"] for entry in history]
     by_steps = with_other_steps(points)
     shown = ", ".join(f"{p.num_steps}: {p.accuracy:.2f} %, {p.spikes:.0f} spikes" for p in by_steps)
@@ -737,7 +740,8 @@ def choices(config: Config, net: Net, history: History, points: list[Point]) -> 
     return f"""**The choices** and what the numbers say of them; the script has the reasons (chapter 2).
 
 - Neuron: Leaky with beta {config.beta:g} and reset by subtraction, in {len(LAYERS)} spiking layers.
-- Encoding: direct, in {config.num_steps} steps. The same weights, run for other numbers of steps (validation
+- Encoding: direct, in {config.num_steps} steps. The first convolution makes {products} products of real
+  numbers for an image, which no spike saves. The same weights, run for other numbers of steps (validation
   images): {shown}. The best of these is {best.num_steps}; the network was trained with {config.num_steps}.
 - Architecture: {weights} weights; convolutions of {config.width}, {2 * config.width} and {4 * config.width}
   channels, max pooling of spikes, {HIDDEN} hidden neurons.
