@@ -470,7 +470,8 @@ def draw_maps(ax: Any, spk: Tensor, name: str) -> None:
     """Draw how often each neuron of a convolution fires [T, C, H, W], for the busiest channels."""
     rates = spk.mean(0).cpu()  # [C, H, W]
     busy = rates.flatten(1).mean(1)
-    busiest = busy.argsort(descending=True)[: SIDE * (min(len(busy), SIDE**2) // SIDE)]
+    columns_shown = min(len(busy) // SIDE, SIDE)  # whole ones
+    busiest = busy.argsort(descending=True)[: SIDE * columns_shown]
     framed = F.pad(rates[busiest], (1, 1, 1, 1), value=float("nan"))  # lines between the maps
     columns = [torch.cat(list(maps)) for maps in framed.split(SIDE)]
     shown = ax.imshow(torch.cat(columns, 1), vmin=0, vmax=1)
@@ -599,11 +600,12 @@ def sweep(net: Net, validation: Split, config: Config) -> list[Point]:
         if num_steps != config.num_steps:
             settings.append((1.0, num_steps))
     points = []
-    for threshold, net.num_steps in settings:
+    for threshold, num_steps in settings:
         net.set_threshold(threshold)
+        net.num_steps = num_steps
         score = evaluate(net, validation)
         spikes = score.spikes.sum().item()
-        points.append(Point(threshold, net.num_steps, score.accuracy, spikes))
+        points.append(Point(threshold, num_steps, score.accuracy, spikes))
     net.set_threshold(1.0)
     net.num_steps = config.num_steps
     return points
