@@ -647,10 +647,12 @@ def measure_sparsity(
     run.table("Validation images", ["threshold", "steps", "accuracy, %", "spikes"], rows)
     draw_sparsity(run, rates, points)
     trained, cheap = as_trained(points), cheapest(points)
-    run.say(
-        f"As trained: {trained.accuracy:.2f} % with {trained.spikes:.0f} spikes. For a point less, threshold "
-        f"{cheap.threshold:g} and {cheap.num_steps} steps need {cheap.spikes:.0f}."
+    less = (
+        f"For a point less, threshold {cheap.threshold:g} and {cheap.num_steps} steps need {cheap.spikes:.0f}"
     )
+    if cheap is trained:
+        less = "No other setting loses at most a point and needs fewer"
+    run.say(f"As trained: {trained.accuracy:.2f} % with {trained.spikes:.0f} spikes. {less}.")
     return rates, points
 
 
@@ -676,9 +678,8 @@ def draw_points(ax: Any, points: list[Point], labels: list[str]) -> None:
     accuracies = [point.accuracy for point in points]
     ax.plot(spikes, accuracies, "o-", color=figures.GREEN)
     for number, label in enumerate(labels):
-        place = (-4, 7) if number % 2 else (4, -10)  # above and below in turn
         at = (spikes[number], accuracies[number])
-        ax.annotate(label, at, place, textcoords="offset points", fontsize=8)
+        ax.annotate(label, at, (4, -10), textcoords="offset points", fontsize=8)
     ax.set(xlabel="thousand spikes for an image", ylabel="validation accuracy, %")
     ax.margins(0.12)
 
@@ -688,8 +689,8 @@ def title_of_sparsity(points: list[Point]) -> str:
     trained = as_trained(points)
     fewest = min(points, key=attrgetter("spikes"))
     best = max(points, key=attrgetter("accuracy"))
-    told = [f"{p.accuracy:.1f} % with {p.spikes / 1000:.1f}" for p in (trained, fewest, best)]
-    return f"Thousand spikes: as trained {told[0]}, fewest {told[1]}, best {told[2]}"
+    told = [f"{p.accuracy:.1f} % with {p.spikes:.0f}" for p in (trained, fewest, best)]
+    return f"As trained {told[0]} spikes an image; fewest: {told[1]}; best: {told[2]}"
 
 
 # %% [markdown]
