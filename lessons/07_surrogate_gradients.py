@@ -677,9 +677,9 @@ def draw_sweep(run: Run, done: Accuracies) -> None:
 # factors of ten.)
 #
 # The same figure follows the gradient through depth. There each layer is one more factor:
-# its weights, times the slopes $h(x)$ of its neurons. So a high slope makes the gradient
-# grow from layer to layer, and one that is small for most neurons makes it fade. Through
-# time no slope is multiplied, as long as the reset is detached, only $\beta$.
+# its weights, times the slopes $h(x)$ of its neurons. So a high or a broad window makes the
+# gradient grow from layer to layer, a low and narrow one makes it fade. Through time no
+# slope is multiplied, as long as the reset is detached, only $\beta$.
 #
 # Why the *norm*? It says how long the gradient is, whatever its direction. A network that
 # is well behaved keeps it within a few powers of ten, over layers and over steps: if it
