@@ -157,7 +157,7 @@ def part_of(images: data.Images, rows: slice, run: lesson.Run) -> Split:
 # spikes in time (lesson 06): here the input does not change in time. Subtraction keeps what
 # was above the threshold for the next step, which matters when there are only two. The
 # threshold stays at 1: batch norm scales the currents in front of it, so another threshold
-# would only be another scale. (Chapter 7 turns it, after the training.)
+# would change little but that scale. (Chapter 7 turns it, after the training.)
 #
 # **Encoding: direct.** The image is a constant current into the first convolution, whose
 # neurons turn it into spikes. The network learns its own code. A rate code draws each spike
