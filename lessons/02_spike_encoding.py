@@ -812,9 +812,8 @@ def draw_rasters(config: Config, run: Run, x: Tensor) -> None:
 # are dear and the hardware keeps time. *Delta* or *retina*: when the input is a stream, and
 # most of it does not change. In later lessons the network itself learns the code: its first
 # layer gets the pixel as a current at every step, and turns it into spikes ("direct
-# coding", from lesson 08 on). Milestone A, the project after lesson 09, compares this with
-# rate and latency, for training, where the answer to "how many steps suffice" differs from
-# that for drawing pictures.
+# coding", from lesson 08 on). In Milestone A you choose among these, for training, where
+# the answer to "how many steps suffice" differs from that for drawing pictures.
 #
 # ## 6. A catch: raw pixels
 #

@@ -4,7 +4,7 @@ Question: How can a network learn by gradients when the gradient of a spike is z
 Reading:  Neftci et al. (2019); Zenke and Vogels (2021); Bengio et al. (2013); snnTorch tutorial 5.
 Run:      python lessons/07_surrogate_gradients.py
 Expect:   with the true slope the loss never moves; five shapes, each with its best width, end 0.41 ± 0.15
-          points apart, near 93.6 % (3 seeds), but k alone costs 3 (fast sigmoid) to 84 points (triangle).
+          points apart, near 93.6 % (3 seeds), but their steepness k alone costs 3 to 84 points.
           4 min on two CPU cores.
 """
 
@@ -89,8 +89,10 @@ Function = Callable[[Tensor], Tensor]  # of x = mem - threshold
 # Why is the weight 0.03 too small? With a constant current $I$ a membrane that never fires
 # ends at $I / (1 - \beta) = 0.03 / 0.1 = 0.3$, far below the threshold of 1. The loss is
 # the squared distance from the wanted count, $(0 - 5)^2 = 25$, so there is plenty to learn.
-# Everything hangs on the slope: $\partial L / \partial w$ is a sum of products, and each
-# has the factor $dS/dx$ in it.
+# Everything hangs on the slope, for it is a factor of each product in
+#
+# $$\frac{\partial L}{\partial w} = \sum_t \frac{\partial L}{\partial S[t]} \cdot
+# \frac{dS}{dx} \cdot \frac{\partial U[t]}{\partial w} .$$
 #
 # In the figure the black line is the honest step, the blue one the surrogate. The two
 # neurons are the same in all but this slope, and both send real spikes, 0 or 1. So what you
@@ -103,7 +105,10 @@ WANTED = 5  # spikes in 20 steps
 
 
 def heaviside(x: Tensor) -> Tensor:
-    """Give the step, made of PyTorch's own functions: its gradient is PyTorch's own, too."""
+    """Give the step, made of PyTorch's own functions: its gradient is PyTorch's own, too.
+
+    (A plain ``x > 0`` gives True and False, and ``backward()`` would stop at it with an error.)
+    """
     return torch.sign(x).clamp(min=0)
 
 
@@ -164,8 +169,12 @@ def slope_of(function: Function, x: Tensor) -> Tensor:
 #
 # Keep the step on the way *forward*, so the network that runs sends real spikes. On the way
 # *back*, use the slope of a smooth function in its place. That slope is the *surrogate
-# gradient*. It is not the gradient of the network that runs. It only says which way to
-# push: a neuron just below its threshold is told "a bit more, and you would have fired".
+# gradient*. It is not the gradient of the network that runs: nudge a weight a little,
+# measure the loss again, and mostly nothing has changed. It only says which way to push: a
+# neuron just below its threshold is told "a bit more, and you would have fired".
+#
+# Why not the smooth function on both passes? Then a neuron would send a number between 0
+# and 1 at every step, and no spikes: an ordinary network with a leak.
 #
 # In PyTorch this is a function with a backward pass of its own. Forward it compares;
 # backward it multiplies the gradient that arrives with a slope that we choose:
@@ -205,15 +214,16 @@ class Spike(torch.autograd.Function):
 # %% [markdown]
 # The idea is older than spiking networks. Bengio et al. (2013) trained units that give 0 or
 # 1 by passing the gradient back *as if the step were not there*: a slope of 1 everywhere.
-# This is the *straight-through estimator* (STE). A surrogate with a window around the
-# threshold is an STE that trusts itself only where a small push could matter. Lesson 19
-# meets the STE again: there it trains rounded weights.
+# This is the *straight-through estimator* (STE). A surrogate has a *window* instead: the
+# membranes around the threshold at which its slope is not small. It is an STE that trusts
+# itself only where a small push could matter. Lesson 19 meets the STE again: there it
+# trains rounded weights.
 #
-# Does a brain do this? A part of it could. A synapse can know its own input and the
-# membrane that it feeds, and the surrogate slope needs just these two: it is *local*. What
-# is not local is the rest of the chain rule: the error that comes back through other
-# neurons' weights, and the way back through time. Lesson 15 looks for rules that do
-# without.
+# Does a brain do this? A part of it could. The slope depends on the membrane, and what
+# stands beside it, $\partial U / \partial w$, on the input. A synapse can know both: they
+# are *local*. What is not local is the rest of the chain rule: the error that comes back
+# through other neurons' weights, and the way back through time. Lesson 15 looks for rules
+# that do without.
 #
 # ## 3. The shapes
 #
@@ -289,8 +299,8 @@ SHAPES: dict[str, tuple[Family, Family]] = {  # a smooth function, and its slope
     "triangle": (triangle, triangle_slope),
     "boxcar": (boxcar, boxcar_slope),
 }
-# The k that was best for each shape on 5000 held-out training images (seeds 10 to 12, to 0.1 points).
-# snnTorch's defaults differ: they are in row 25 of the tables.
+# The best k of each shape, chosen on 5000 training images that were held out for it.
+# snnTorch's own: 2 for atan, 25 for sigmoid and fast sigmoid. Chapter 4 has all of them in its tables.
 USUAL = {"atan": 2.0, "fast sigmoid": 2.0, "sigmoid": 2.0, "triangle": 0.5, "boxcar": 0.35}
 STEEP = 25.0  # default k of snnTorch's sigmoid and fast sigmoid; that of the catch
 
@@ -298,8 +308,10 @@ STEEP = 25.0  # default k of snnTorch's sigmoid and fast sigmoid; that of the ca
 def spiking(name: str, k: float) -> Function:
     """Give the spike function with the surrogate of that name and steepness: what ``spike_grad`` takes."""
 
+    _, family = SHAPES[name]
+
     def slope(x: Tensor) -> Tensor:
-        return SHAPES[name][1](k, x)
+        return family(k, x)
 
     def spike(x: Tensor) -> Tensor:
         return Spike.apply(x, slope)
@@ -394,16 +406,18 @@ def tell_slopes(run: Run) -> None:
 # ## 4. Does the shape matter?
 #
 # Zenke and Vogels (2021) trained networks with many shapes and found that the shape hardly
-# matters, while its scale can. A likely reason: every shape pushes in the same direction,
-# and most for neurons near their threshold. They differ only in how much. We repeat it: a
-# network 784-128-10 on MNIST, always the same first weights and batches, only the slope
-# changes. `lif` is the neuron of lesson 01 for a layer, `forward` runs the layers over time
-# (lesson 08 takes this apart), the class whose neuron fires most often is the answer.
+# matters, while its *scale*, how high the slope is, can. A likely reason: every shape
+# pushes in the same direction, and most for neurons near their threshold. They differ only
+# in how much. We repeat it: a network 784-128-10 on MNIST, only the slope changes. `lif` is
+# the neuron of lesson 01 for a layer, `forward` runs the layers over time (lesson 08 takes
+# this apart), the class whose neuron fires most often is the answer.
 #
 # Where does the surrogate enter? In one line of `lif`, `spike(mem - 1.0)`: all the rest is
 # ordinary PyTorch, and autograd walks back through it by itself. The reset takes the spike
 # of the step before. It is *detached*: taken as a number, without a way back through it.
-# Chapter 5 asks what happens without that word.
+# Chapter 5 asks what happens without that word. (`unbind` takes all steps out at once;
+# `cur[t]` would make the way back slow: lesson 09 measures it. `lesson.finite` hands the
+# loss on, and stops with a clear line where it is not a number.)
 #
 # To compare fairly, all else must be the same. The seed sets the first weights and the
 # order of the batches, so two networks differ in the slope alone. And the learning rate
@@ -454,7 +468,6 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> R
     net.to(images.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
     updates = config.epochs * math.ceil(len(labels) / BATCH)
-    # To 0: at a constant rate the last few steps decide, and hide what is compared.
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, updates)
     losses = []
     for _ in range(config.epochs):
@@ -482,7 +495,8 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> R
 # is the easiest task there is: it sees the same batch again and again, and is judged on it.
 # A network that cannot do this will do nothing else, so it is a good first test of any new
 # network. A network that guesses has a loss of $\ln 10 = 2.30$. With the true slope the
-# loss does not move at all, with each surrogate it falls.
+# loss does not move at all (the score is a spike count, so even the last layer's weights
+# have a spike between them and the loss), with each surrogate it falls.
 
 
 # %%
@@ -509,8 +523,8 @@ def draw_learning(run: Run, losses: Losses, worst: float) -> None:
     """Draw the loss on 100 images, for the true slope and for each surrogate."""
     still = losses["true slope"]
     fig, (ax,) = figures.new(
-        f"100 images by heart: {still[-1] / still[0]:.0%} of the loss is left with the true slope, "
-        f"{worst:.1%} or less with a surrogate"
+        f"100 images by heart: {100 * still[-1] / still[0]:.0f} % of the loss is left with the true slope, "
+        f"{100 * worst:.1f} % or less with a surrogate"
     )
     colours = ("black", *figures.COLOURS)
     for (name, curve), colour in zip(losses.items(), colours, strict=False):
@@ -527,10 +541,11 @@ def draw_learning(run: Run, losses: Losses, worst: float) -> None:
 # things in the tables: how far apart the shapes are at their best $k$, and how much one
 # shape changes along its column.
 #
-# Why could $k$ matter? At the start most neurons are near rest, one threshold below firing.
-# If the slope there is 0, a resting neuron hears nothing. It can learn only on steps where
-# its membrane comes nearer. So accuracy should fall, sooner or later, as the window
-# narrows. The right panel of the figure draws the accuracy against the slope at rest.
+# Why could $k$ matter? A neuron without input is at rest, one threshold below firing. If
+# the slope there is 0, a resting neuron hears nothing. It can learn only on steps where its
+# membrane comes nearer. So accuracy should fall, sooner or later, as the window narrows. A
+# window that is too wide errs the other way: it also pushes neurons so far off that no
+# small change would make them fire. The extreme is the STE, which pushes all alike.
 #
 # *How to look.* On the left each shape has its own line over $k$: if $k$ alone were what
 # matters, the lines would lie on each other. On the right the same networks are drawn
@@ -540,6 +555,10 @@ def draw_learning(run: Run, losses: Losses, worst: float) -> None:
 
 
 # %%
+WINDOWS = {
+    "a tail": ("atan", "fast sigmoid", "sigmoid"),
+    "an edge": ("triangle", "boxcar"),
+}
 Accuracies = dict[str, dict[float, float]]  # shape, k: test accuracy in %
 
 
@@ -555,7 +574,7 @@ def sweep(config: Config, run: Run, sets: Sets) -> Accuracies:
     """Train the same network with each shape and each steepness."""
     ks = sorted({*config.steepness, *USUAL.values(), STEEP})
     pairs = list(product(SHAPES, ks))
-    done: Accuracies = run.load("sweep") or {name: {} for name in SHAPES}
+    done: Accuracies = run.load("sweep") or {name: {} for name in SHAPES}  # of a run that was cut off
     for name, k in run.progress(pairs, "training"):
         if k not in done[name]:
             accuracy, _ = train(config, sets, spiking(name, k))
@@ -574,21 +593,21 @@ def sweep(config: Config, run: Run, sets: Sets) -> Accuracies:
 WORST_SHAPE = {"quick": 85, "cpu": 92, "gpu": 96}  # %
 SPREAD = {"quick": 3, "cpu": 1, "gpu": 1}  # points
 WITH_SLOPE = {"quick": 80, "cpu": 85, "gpu": 85}  # %
-WINDOWS = {
-    "a tail": ("atan", "fast sigmoid", "sigmoid"),
-    "an edge": ("triangle", "boxcar"),
-}
 
 
 def judge_sweep(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     """Say how much the shape costs, how much k, and what the straight-through estimator reaches."""
     usual = []
     swings = []
+    wide = []
+    narrow = []
     for name, found in done.items():
-        best_k = USUAL[name]
-        usual.append(found[best_k])
+        best = found[USUAL[name]]
+        usual.append(best)
         accuracies = found.values()
         swings.append(max(accuracies) - min(accuracies))
+        wide.append(best - found[min(found)])
+        narrow.append(best - found[max(found)])
     across = max(usual) - min(usual)
     straight, _ = train(config, sets, spiking("boxcar", 0.0))
     run.measure("accuracy, worst shape at usual k", min(usual), "%", at_least=WORST_SHAPE)
@@ -598,8 +617,9 @@ def judge_sweep(config: Config, run: Run, sets: Sets, done: Accuracies) -> None:
     run.measure("accuracy, straight-through estimator", straight, "%")
     run.say(
         f"Each at its best k, the shapes lie {across:.1f} points apart. k alone costs "
-        f"{min(swings):.0f} to {max(swings):.0f} points. The straight-through "
-        f"estimator, which has no window, reaches {straight:.1f} %, the worst window {min(usual):.1f} %."
+        f"{min(swings):.0f} to {max(swings):.0f} points: the widest window at most {max(wide):.1f}, the "
+        f"narrowest {min(narrow):.1f} to {max(narrow):.1f}. The straight-through estimator, which has no "
+        f"window, reaches {straight:.1f} %, the worst shape at its best k {min(usual):.1f} %."
     )
     draw_sweep(run, done)
 
@@ -637,6 +657,11 @@ def draw_sweep(run: Run, done: Accuracies) -> None:
 
 
 # %% [markdown]
+# So which surrogate should you take? Any shape will do, once its window reaches the neurons
+# at rest. If in doubt take a wide one: too wide costs little, too narrow much. A tail that
+# fades slowly, as that of atan and fast sigmoid, forgives a wrong $k$ best: compare their
+# columns with that of sigmoid, whose tail fades fast.
+#
 # ## 5. Through depth and time: a catch
 #
 # The reset uses the spike, too: $U[t] = \beta U[t-1] + I[t] - S[t-1]$. Should the gradient
@@ -648,8 +673,13 @@ def draw_sweep(run: Run, done: Accuracies) -> None:
 # attached it is $\beta - h(x)$: a steep surrogate has a large $h$ near the threshold, so at
 # the threshold the factor is $-11.6$ (atan, $k = 25$: $0.9 - 12.5$), where a wide window
 # ($k = 2$) has $-0.1$. Steps that come near the threshold multiply such factors. So look at
-# the norm of the gradient for more and more time steps. The same figure follows the
-# gradient through depth: there, height and width of the window are multiplied once a layer.
+# the norm of the gradient for more and more time steps. (The run counts it in *decades*,
+# factors of ten.)
+#
+# The same figure follows the gradient through depth. There each layer is one more factor:
+# its weights, times the slopes $h(x)$ of its neurons. So a high or a broad window makes the
+# gradient grow from layer to layer, a low and narrow one makes it fade. Through time no
+# slope is multiplied, as long as the reset is detached, only $\beta$.
 #
 # Why the *norm*? It says how long the gradient is, whatever its direction. A network that
 # is well behaved keeps it within a few powers of ten, over layers and over steps: if it
@@ -727,12 +757,27 @@ def measure_flow(config: Config, run: Run, x: Tensor) -> None:
     growth = math.log10(attached[2] / detached[2])
     run.measure(f"catch: gradient too large by, T {STEPS[2]}", growth, "decades", at_least=1)
     draw_flow(run, [wide, narrow, time], growth)
+    run.say(
+        f"From {DEPTHS[0]} to {DEPTHS[-1]} layers the gradient of layer 1 changes by {extremes(wide)}, each "
+        f"shape with its best k; and by {extremes(narrow)}."
+    )
+
+
+def extremes(curves: Curves) -> str:
+    """Say by how many decades the lowest and the highest of some curves change from end to end."""
+    changes = {}
+    for name, norms in curves.items():
+        first, *_, last = np.maximum(norms, 1e-30)  # a gradient of 0 has no logarithm
+        changes[name] = math.log10(last / first)
+    low = min(changes, key=changes.__getitem__)
+    high = max(changes, key=changes.__getitem__)
+    return f"{changes[low]:+.1f} ({low}) to {changes[high]:+.1f} decades ({high})"
 
 
 def draw_flow(run: Run, flows: list[Curves], growth: float) -> None:
     """Draw the gradient of the first layer, relative to the shallowest or shortest network."""
     fig, axes = figures.new(
-        f"After {STEPS[2]} steps an attached reset has changed the gradient by {growth:.1f} decades (right)",
+        f"An attached reset makes the gradient of {STEPS[2]} steps {growth:.1f} decades longer (right)",
         columns=3,
         size=(11.5, 4.2),
     )
@@ -774,12 +819,11 @@ def attach_the_reset(config: Config, run: Run, sets: Sets, done: Accuracies) -> 
 #
 # *Sign.* Some built-ins of snnTorch 1.0.0 do not do what their names say. Below, their
 # slopes at three membranes: `sigmoid` overflows far below the threshold; `triangular` has
-# the slope of a tent, which is negative above the threshold; `heaviside` that of a ReLU. A
+# the slope of a tent, negative above the threshold; `heaviside` 0 below it and 1 above. A
 # wrong sign above the threshold tells a neuron that fired to fire less, when more was
 # asked. So before you use a surrogate that you did not write, draw its slope: `slope_of` of
-# chapter 1 is all that it takes. Whether a wrong sign hurts is another question, and the
-# table of measures below answers it for `triangular`: compare its accuracy with those of
-# chapter 4.
+# chapter 1 is all that it takes. Whether a wrong sign hurts is another question; the run
+# trains with `triangular` to answer it.
 
 
 # %%
@@ -796,6 +840,10 @@ def height_and_sign(config: Config, run: Run, sets: Sets, done: Accuracies) -> N
     run.measure("won by a slope 100 times higher", higher - done["atan"][2.0], "points")
     wrong_sign, _ = train(config, sets, surrogate.triangular())
     run.measure("accuracy, snnTorch's triangular()", wrong_sign, "%")
+    run.say(
+        f"With the wrong sign of triangular() the network reaches {wrong_sign:.1f} %, with atan "
+        f"{done['atan'][2.0]:.1f}, and with a slope 100 times higher {higher:.1f}."
+    )
     show_odd_slopes(run)
 
 

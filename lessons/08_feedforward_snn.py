@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -89,15 +90,18 @@ Run = lesson.Run
 # $$U_2[t] = \beta\,U_2[t-1] + I_2[t] - S_2[t-1]\,U_{thr}, \qquad S_2[t] = 1 \text{ if } U_2[t] > U_{thr}$$
 #
 # Look at the time indices. In the first line all is at $t$: **weights know nothing of
-# time**. They are learnt, and are the same at each step and for each image. In the second
-# line there is a $t-1$: **the dynamics live in the neurons**. A neuron layer has no
-# weights. It has a state, the membrane `mem`, one number for each neuron *and each image*,
-# and nothing else of the past is kept.
+# time**. They are learnt, and are the same at each step and for each image. (So is the bias
+# $b_2$: a small constant current at every step, spikes or none.) In the second line there
+# is a $t-1$: **the dynamics live in the neurons**. A neuron layer has no weights. It has a
+# state, the membrane `mem`, one number for each neuron *and each image*, and nothing else
+# of the past is kept.
 #
 # So where an ordinary network has an activation function such as ReLU, this one has
 # neurons; and where an ordinary network runs once, this one runs `num_steps` times. That is
 # the *temporal loop*. Here the image is shown at each step, as a constant current (lesson
-# 02: direct input). Only from the first neurons on there are spikes.
+# 02: direct input). Only from the first neurons on there are spikes. And on the way back a
+# neuron has the surrogate slope of lesson 07: `snn.Leaky` takes `surrogate.atan()` if it is
+# given no other `spike_grad`.
 #
 # Which of two things comes first, the next layer or the next step? In `forward` below the
 # loop over time is outside, and the layers are inside. So a spike of layer 1 reaches layer
@@ -209,13 +213,14 @@ def loop(ax: Axes, place: float, text: str) -> None:
 # %% [markdown]
 # With random weights the network has nothing to say, so it is trained first, for one pass
 # over the images. *How* it learns is lesson 09; take `train` as given. (Its loss asks, at
-# each step, for the highest membrane at the right output neuron. It runs through the
-# network in the fast way of chapter 5, which gives the same spikes and gradients.)
+# each step, for the highest membrane at the right output neuron: a membrane says by how
+# much, a spike only yes or no. It runs through the network in the fast way of chapter 5,
+# which gives the same spikes and gradients.)
 
 
 # %%
 Pair = tuple[Tensor, Tensor]
-Rung = Callable[[Net, Tensor], Records]  # a way through the network, for x [T, B, 784]
+Rung = Callable[[Net, Tensor], Records]  # a way through the network, x [T, B, 784]; chapter 5 has a ladder
 Gradients = list[Any]  # one for each of the network's parameters
 
 
@@ -363,7 +368,7 @@ def show_shapes(config: Config, run: Run) -> None:
     net = Net(hidden, config.beta).to(run.device)
     x = torch.rand(steps, batch, 784, device=run.device)
     cur1 = net.fc1(x.unbind(0)[0])
-    _, mem1 = net.lif1(cur1, net.lif1.reset_mem())
+    _, mem1 = net.lif1(cur1, net.lif1.reset_mem())  # reset_mem empties the membrane, and gives it
     cur2 = net.fc2(torch.zeros_like(mem1))
     _, mem2 = net.lif2(cur2, net.lif2.reset_mem())
     _, spk2_rec, _ = net(x)
@@ -545,7 +550,8 @@ def draw_reading(run: Run, curve: Curve, ties: Curve, spk: Tensor, label: int) -
 # In the left half, do not be surprised by a membrane far above the threshold. A reset by
 # subtraction takes away one threshold a step and no more. An output neuron whose current
 # exceeds that fires at every step, and what it cannot get rid of piles up. It is that pile
-# which the next image inherits.
+# which the next image inherits. (Reset *zero* throws away what exceeds the threshold, so
+# nothing piles up, and nothing of it counts later: lesson 01.)
 #
 # In the right half of the figure, look at the first steps: with nothing but a few steps
 # counted, the old image speaks louder than the new one. The longer the new image is shown,
@@ -564,7 +570,7 @@ def carry_over(run: Run, net: Net, digits: Digits, right: Curve, swapped: Curve)
     curves = {"right": right, "no reset": kept, "T and B swapped": swapped}
     title = title_of_mistakes(curves)
     fig, (left, other) = figures.new(title, columns=2, size=(11, 3.8))
-    mem = draw_carry_over(left, net, digits)
+    mem, fired, clean = draw_carry_over(left, net, digits)
     steps = range(1, len(right) + 1)
     for (name, curve), style in zip(curves.items(), ("-", "--", ":"), strict=True):
         other.plot(steps, curve, style, label=name)
@@ -573,9 +579,9 @@ def carry_over(run: Run, net: Net, digits: Digits, right: Curve, swapped: Curve)
     figures.legend_outside(other)
     run.figure(fig, "mistakes")
     run.say(
-        f"Without a reset the drawn neuron begins the next image with a membrane of {mem:.1f} thresholds "
-        f"and fires until it is gone. Over all images {lost:.1f} points of accuracy are lost, and nothing "
-        "has complained."
+        f"Without a reset the drawn neuron begins the next image with a membrane of {mem:.1f} thresholds, "
+        f"and fires {fired} times for it; after a reset {clean} times. Over all images {lost:.1f} points of "
+        "accuracy are lost, and nothing has complained."
     )
 
 
@@ -585,15 +591,18 @@ def title_of_mistakes(curves: dict[str, Curve]) -> str:
     return "Accuracy: " + ", ".join(told)
 
 
-def draw_carry_over(ax: Axes, net: Net, digits: Digits) -> float:
-    """Draw an output membrane through two images, where most is left over. Returns: what is left."""
+def draw_carry_over(ax: Axes, net: Net, digits: Digits) -> tuple[float, int, int]:
+    """Draw an output membrane through two images, where most is left over.
+
+    Returns: what is left; the neuron's spikes for the second image without a reset, and with one.
+    """
     size = digits.batch_size
     rows = torch.arange(size)
     first, before = digits.batch(rows)
     second, after = digits.batch(rows + size)
-    mem = net(first)[2]  # [T, B, 10]
-    kept = net(second, reset=False)[2]
-    clean = net(second)[2]
+    _, _, mem = net(first)  # [T, B, 10]
+    _, kept_spk, kept = net(second, reset=False)
+    _, clean_spk, clean = net(second)
     of_old = mem[-1, rows, before]  # [B]: of the neurons that are right about the first image
     of_old[before == after] = -1  # not one that is right about both
     image = int(of_old.argmax())
@@ -601,12 +610,14 @@ def draw_carry_over(ax: Axes, net: Net, digits: Digits) -> float:
     for name, now in {"no reset": kept, "reset": clean}.items():
         line = torch.cat([mem, now])[:, image, neuron]  # [2 T]
         ax.plot(line.cpu(), "-" if now is clean else "--", label=name)
-    ax.axvline(digits.num_steps - 0.5, color=figures.GREY)
+    ax.axvline(digits.num_steps - 0.5, color=figures.GREY, label="next image")
     ax.axhline(1, color=figures.RED, ls=":", lw=1)
     ax.legend()
     title = f"Output neuron {neuron}: first a {neuron}, then a {int(after[image])}"
     ax.set(title=title, xlabel="time, steps", ylabel="membrane (threshold 1)")
-    return mem[-1, image, neuron].item()
+    fired = int(kept_spk[:, image, neuron].sum())
+    after_reset = int(clean_spk[:, image, neuron].sum())
+    return mem[-1, image, neuron].item(), fired, after_reset
 
 
 # %% [markdown]
@@ -638,7 +649,7 @@ def spikes_changed(net: Net, samples: Tensor, cleared: nn.Module) -> float:
 def prove_reset(config: Config, run: Run) -> None:
     """Show two samples to neurons that keep their state; only a reset makes the second independent."""
     net = Net(100, config.beta).to(run.device)
-    samples = 2 * torch.rand(2, config.num_steps, 8, 784, device=run.device)
+    samples = 2 * torch.rand(2, config.num_steps, 8, 784, device=run.device)  # bright: many neurons fire
     with_reset = spikes_changed(net, samples, net)
     nothing = spikes_changed(net, samples, nn.Identity())
     parent = spikes_changed(net, samples, nn.Sequential(net))
@@ -769,7 +780,7 @@ def second_backward(config: Config, run: Run, batch: Pair) -> None:
 #    with the weights. Compute it once.
 # 5. **Fused scan.** (A *scan* is a loop that hands a state from step to step.) A layer of
 #    neurons over all steps as *one* operation, with a backward pass of its own:
-#    `neurons.leaky`. Autograd sees one operation where it saw six a step.
+#    `neurons.leaky`. Autograd sees one operation where it saw several at each step.
 # 6. **Compiled scan.** The same loop as machine code for this CPU. `neurons.leaky` takes it
 #    where it can; `twins.forced` says which of the two it shall take here.
 #
@@ -1043,6 +1054,12 @@ def climb(config: Config, run: Run, x: Tensor, labels: Tensor) -> dict[str, floa
     )
     medians = {name: median(spans) for name, spans in spent.items()}
     draw_ladder(run, medians)
+    saved = {}
+    for before, after in pairwise(medians):
+        saved[after] = medians[before] - medians[after]
+    most = max(saved, key=saved.__getitem__)
+    whole = medians[FIRST] - medians[LAST]
+    run.say(f"Of the {whole:.1f} ms that the ladder saves, {saved[most]:.1f} are saved by one rung: {most}.")
     return medians
 
 

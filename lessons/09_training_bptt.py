@@ -24,11 +24,6 @@ Expect:   98.5 % read by spike counts (ce_count), 98.4 % by the membrane, in 27 
 # 5. pay for it: memory that grows with every time step,
 # 6. cut the walk back (truncated BPTT), where that costs nothing, and where it costs
 #    everything.
-#
-# With `--dataset` the networks are trained on other images: `kmnist`, `emnist`,
-# `fashion-mnist`, `cifar10`, `cifar100`, or a folder of your own that holds a folder of
-# pictures for each class. All become 28 by 28 grey pixels; the goals are those of MNIST,
-# and do not apply then.
 
 # %%
 import sys
@@ -115,6 +110,8 @@ class Digits:
 # spikes of both layers and the output membranes at each step, stacked along axis 0. The
 # loss decides later which part of it counts. And look at where the membranes begin: at zero
 # in each call. A batch holds other images than the last one, so nothing may be left of it.
+# (The neurons are handed their membranes at every step, so what they keep by themselves is
+# never used: no `utils.reset` is needed here.)
 
 
 # %%
@@ -152,11 +149,12 @@ class Net(nn.Module):
 # all steps: *backpropagation through time*, BPTT.
 #
 # Why at every step, and not at the end alone? An error at step 3 then need not come from
-# step 25: each step has one of its own, so the walk back is short. The mean over the steps
-# keeps the size of the loss the same for any number of steps. A network that guesses gives
-# each of ten digits the probability 0.1, so its loss is $-\ln 0.1 = 2.30$ nats. Compare
-# where the curve of the figure begins. It is ragged because each point is another batch of
-# 128 images; what to look for is that its level falls, and where it becomes flat.
+# step 25: each step has one of its own. The mean over the steps keeps the size of the loss
+# the same for any number of steps. A network that guesses gives each of ten digits the
+# probability 0.1, so its loss is $-\ln 0.1 = 2.30$ *nats* (the unit of a natural
+# logarithm). Compare where the curve of the figure begins. It is ragged because each point
+# is another batch of 128 images; what to look for is that its level falls, and where it
+# becomes flat.
 #
 # Note the order of the three lines at the end. `zero_grad` empties the gradients of the
 # last batch, `backward` fills them, `step` uses them. PyTorch *adds* gradients, and that is
@@ -242,7 +240,7 @@ def compare_speed(config: Config, run: Run, batch: Pair) -> None:
     fast = gradient_of_fc1(small, run_fast(small, exact, config.num_steps), y)
     run.proof("gradient of fused scan = of loop", off_by(fast, plain))
     net = Net().to(run.device)
-    optimizer = torch.optim.Adam(net.parameters(), fused=True)
+    optimizer = torch.optim.Adam(net.parameters(), fused=True)  # fused: the same Adam, faster
 
     def slow_step() -> None:
         train_step(optimizer, net(x, LONG), y)
@@ -251,7 +249,8 @@ def compare_speed(config: Config, run: Run, batch: Pair) -> None:
         train_step(optimizer, run_fast(net, x, LONG), y)
 
     ways = {"plain loop": slow_step, "this lesson": fast_step}
-    spent = lesson.load(8).race(run, f"Training step, T {LONG}, with Adam", ways)
+    race = lesson.load(8).race  # that of lesson 08: each way in turn, on one thread
+    spent = race(run, f"Training step, T {LONG}, with Adam", ways)
     gain = min(spent["plain loop"]) / min(spent["this lesson"])
     goal = {"quick": 2, "cpu": 5}
     run.measure("training step: gain over the tutorial", gain, "x", at_least=goal, speed=True)
@@ -282,10 +281,11 @@ def gradient_of_fc1(net: Net, records: Records, y: Tensor) -> Tensor:
 #
 # Unroll the loop over time, and it is a deep network: step $t$ is a layer, fed by its input
 # and by the membrane of step $t - 1$, and all these layers share their weights. (A
-# recurrent network, an RNN, is trained in the same way. Two things differ: the state is the
-# membrane, which a fixed $\beta$ carries on where an RNN has a learnt matrix, so gradients
-# fade evenly and do not explode; and a spike stands between the layers, whose slope is a
-# surrogate.) The chain rule then runs from the last step to the first.
+# recurrent network, an RNN, is trained in the same way. Two things differ. The state is the
+# membrane, which a fixed $\beta < 1$ carries on where an RNN has a learnt matrix: so through
+# time an error fades by the same factor at each step, where a matrix may also make it
+# explode. And a spike stands between the layers, whose slope is a surrogate.) The chain
+# rule then runs from the last step to the first.
 #
 # Take one layer, $U[t] = \beta U[t-1] + W x[t] - S[t-1]\,U_{thr}$, with the reset detached.
 # Let $g[t]$ be the gradient of the loss by $U[t]$, along all paths. $U[t]$ acts in two
@@ -412,10 +412,10 @@ def cosine(one: Tensor, other: Tensor) -> float:
 #
 # The figure reads from right to left in time: $k = 0$ is the last step, where the error is,
 # and each step to the right lies one step earlier. The dotted line is what one leaky layer
-# would leave, the dashed one what two would; all three curves have their largest value at
-# 1. Is the largest gradient that of the last step? If not, why would an earlier input
-#    matter more? (An input needs time to charge two membranes, one after the other. For
-#    $\beta = 0.95$ the dashed curve is highest at $k = 18$ and $19$, and only then falls.)
+# would leave, the dashed one what two would; each curve is drawn as a share of its largest
+# value. Is the largest gradient that of the last step? If not, why would an earlier input
+# matter more? (An input needs time to charge two membranes, one after the other. For
+# $\beta = 0.95$ the dashed curve is highest at $k = 18$ and $19$, and only then falls.)
 
 
 # %%
@@ -431,7 +431,7 @@ def follow_one_error(config: Config, run: Run, batch: Pair) -> None:
     spk1, _ = neurons.leaky(cur1, BETA)  # [T, B, 100]
     spk2, mem2 = neurons.leaky(net.fc2(spk1), BETA)  # [T, B, 10]
     loss = ce_count(spk2, mem2, y)
-    (each,) = torch.autograd.grad(loss, weights, retain_graph=True)
+    (each,) = torch.autograd.grad(loss, weights, retain_graph=True)  # the graph serves once more below
     run.proof("sum of gradients of all steps = BPTT", off_by(each.sum(0), shared))
 
     at_the_end = cross_entropy(mem2[-1], y)  # an error at the last step alone
@@ -441,6 +441,11 @@ def follow_one_error(config: Config, run: Run, batch: Pair) -> None:
     percent = 100 * older.item()
     run.measure("last step's error: share 5 or more steps back", percent, "%")
     draw_reach(run, sizes, percent)
+    peak = int(sizes.argmax())
+    run.say(
+        f"The gradient is largest {peak} steps before the last, {sizes[peak] / sizes[0]:.1f} times as large "
+        "as at the last step itself."
+    )
 
 
 def draw_reach(run: Run, sizes: Tensor, older: float) -> None:
@@ -467,20 +472,24 @@ def draw_reach(run: Run, sizes: Tensor, older: float) -> None:
 # All but one end in `cross_entropy`; what differs is which numbers go in.
 #
 # *Rate* losses count spikes. `ce_rate` asks the right neuron to fire at *each* step
-# (cross-entropy, CE, of every step). `ce_count` asks it to fire more often than the others
-# (CE of counts). `mse_count` asks for a set share of steps: the right one at 80 %, the
-# others at 20 %. Many spikes vote, so one spike matters little. (Why 20 % and not 0? A
-# neuron that never fires sits far below its threshold, where the surrogate's slope is
-# small. It would be hard to wake.)
+# (cross-entropy, CE, of every step; with scores of 0 and 1 it is never below $\ln(e + 9) -
+# 1 = 1.46$, so it never stops pushing). `ce_count` asks it to fire more often than the
+# others (CE of counts). `mse_count` asks for a set share of steps: the right one at 80 %,
+# the others at 20 %. Many spikes vote, so one spike matters little; but the vote is
+# complete only at the end. (Why 20 % and not 0? A neuron that never fires sits far below
+# its threshold, where the surrogate's slope is small. It would be hard to wake.)
 #
 # The *latency* loss asks the right neuron to fire *first* (CE of minus the first spike
-# times). The answer hangs on a single spike. How can a gradient know about a first spike?
-# Write it as a product: $\prod_{s \le t} (1 - S[s])$ is 1 as long as no spike has come and
-# 0 afterwards, so its sum over $t$ counts the silent steps. PyTorch knows the slope of a
-# product, and the surrogate the slope of each $S[s]$.
+# times). The answer hangs on a single spike, but the network may stop as soon as it has
+# come. How can a gradient know about a first spike? Write it as a product:
+# $\prod_{s \le t} (1 - S[s])$ is 1 as long as no spike has come and 0 afterwards, so its
+# sum over $t$ counts the silent steps. PyTorch knows the slope of a product, and the
+# surrogate the slope of each $S[s]$. So a neuron that never fires is told at each of its
+# steps, and one that has fired hears nothing of the steps after that.
 #
 # *Membrane* losses look at real numbers: the mean membrane over all steps, or the membrane
-# of the last step alone. They are easy to train, but they are NOT a spike output: a chip
+# of the last step alone. (snnTorch also has its maximum over time, `ce_max_membrane_loss`.)
+# Such a loss passes no output spike on the way back, but it is NOT a spike output: a chip
 # that sends nothing but spikes cannot give that answer.
 
 
@@ -504,7 +513,7 @@ def ce_count(spk: Tensor, mem: Tensor, y: Tensor) -> Tensor:
 def mse_count(spk: Tensor, mem: Tensor, y: Tensor) -> Tensor:
     """Squared distance of the counts from 80 % and 20 % of the steps, over T."""
     wanted = 0.2 + 0.6 * one_hot(y, spk.shape[2])
-    return len(spk) * mse_loss(spk.mean(0), wanted)
+    return len(spk) * mse_loss(spk.mean(0), wanted)  # (count - T wanted)^2 / T = T (count / T - wanted)^2
 
 
 def latency(spk: Tensor, mem: Tensor, y: Tensor) -> Tensor:
@@ -662,7 +671,7 @@ RATE = 2e-3  # highest learning rate of Adam; chosen, like the epochs, on held-o
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: its loss, or its own way to leave gradients; steps, epochs, learning rate.
+    """How a network is trained: its loss, its time steps and epochs, its learning rate, its window.
 
     The rate goes from ``start`` to ``rate`` in the first 30 % of the updates, and back to ``start``.
     """
@@ -697,7 +706,7 @@ def train(run: Run, training: Training, digits: Digits, test: Digits) -> Scores:
     torch.manual_seed(run.seed)  # each training starts from the same weights, with the same batches
     net = Net(num_classes=digits.classes).to(run.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=training.rate, fused=True)
-    if known := run.load(f"{training.name}, scores"):
+    if known := run.load(f"{training.name}, scores"):  # trained before the run was cut off
         return known
     kept = run.load(training.name, net=net, optimizer=optimizer)  # this training was cut off: go on
     kept = kept or {"epoch": 0, "seconds": 0.0}
@@ -735,7 +744,8 @@ def train_epoch(run: Run, net: Net, optimizer: Any, training: Training, digits: 
 
 # %% [markdown]
 # How to read the table: a row is a trained network, `own read-out` is what its loss trained
-# it for, and the three columns after it read the *same* network in other ways. Compare
+# it for, and the three columns after it read the *same* network in other ways. (The row
+# `tutorial` trains membranes and reads counts, as the tutorial does.) Compare
 # along a row: which networks can only be read as they were trained? Compare the last column
 # down: which answers are cheap? Spikes are what a neuromorphic chip spends energy on. In
 # the figure a curve that is high on the left gives its answer early. Where it has become
@@ -759,7 +769,21 @@ def compare_losses(config: Config, run: Run, digits: Digits, test: Digits) -> No
     run.table("Test accuracy in % by read-out; spikes per image", columns, rows)
     judge(config, run, "spike counts", scores["ce_count"])
     judge(config, run, "membrane, no spike output", scores["membrane"])
+    tell_read_outs(run, scores)
     draw_answers(config, run, curves)
+
+
+def tell_read_outs(run: Run, scores: dict[str, Scores]) -> None:
+    """Say for one loss of each kind what its answer costs in spikes, and what a read-out by counts loses."""
+    told = []
+    for name in ("ce_count", "latency", "membrane"):
+        score = scores[name]
+        lost = score["own"] - score["count"]
+        told.append(
+            f"{name} {score['own']:.1f} % with {score['spikes']:.0f} spikes an image "
+            f"(by counts {lost:.1f} points less)"
+        )
+    run.say("Read as trained: " + "; ".join(told) + ".")
 
 
 def all_read_outs(score: Scores) -> list[float]:
@@ -818,7 +842,7 @@ def draw_answers(config: Config, run: Run, after: dict[str, list[float]]) -> Non
 # surrogate's slope is small, so hardly any gradient calls them back: at the large end of
 # the table the spikes show it. At the small end nothing is broken; the updates are too
 # small for so few batches. (Images held out from the training set judge here, not the test
-# set: they decided between rates like that of chapter 3.)
+# set. The rate of chapter 3 was chosen in the same way.)
 #
 # Both panels of the figure have the learning rate on a logarithmic axis, from 0.0001 to
 # 0.1: a factor of 1000. On the left, look for how wide the flat top is: within which factor
@@ -869,7 +893,9 @@ def draw_rates(run: Run, accuracies: list[float], spikes: list[float]) -> None:
     for ax in (left, right):
         ax.set(xscale="log", xlabel="learning rate")
     run.figure(fig, "learning_rate")
+    near = [rate for rate, accuracy in zip(RATES, accuracies, strict=True) if accuracy >= highest - 1]
     run.say(
+        f"Within a point of the best lie the rates from {min(near):g} to {max(near):g}. "
         f"From the best rate to the largest the accuracy goes from {highest:.1f} to "
         f"{accuracies[-1]:.1f} %, the spikes of an image from {spikes[best]:.0f} to {spikes[-1]:.0f}."
     )
@@ -970,7 +996,10 @@ def watched_step(net: Stack, x: Tensor, y: Tensor) -> tuple[str, str]:
 # (VRAM on a GPU) grows *linearly with the number of steps*. For this network, a step needs
 # the spikes and membranes of the hidden layer and the membranes of the output: $4\,B\,(2H +
 # 10)$ bytes with 4-byte numbers and a batch of $B$. Half the steps save as much as half the
-# batch. (This is what `run_fast` keeps; the plain loop keeps a little more.)
+# batch. (This is what `run_fast` keeps; the plain loop keeps a little more.) On a GPU the
+# run measures the VRAM as well. To watch it during a training of your own, ask
+# `torch.cuda.max_memory_allocated()` (also with ROCm, as on a 7900 XTX), or run `nvidia-smi`
+# or `rocm-smi --showmeminfo vram` in a second terminal.
 #
 # We ask autograd itself what it keeps, and compare it with this formula. PyTorch calls a
 # hook for each tensor that a backward pass will need (`saved_tensors_hooks`): `keep` below
@@ -1031,7 +1060,7 @@ def measure_memory(run: Run, batch: Pair) -> None:
     shapes = 4 * BATCH * (2 * HIDDEN + 10) / 1e6  # MB
     run.proof("memory per step / (4 B (2 H + 10)) - 1", abs(per_step / shapes - 1))
     run.measure("memory per step, fused scan", per_step, "MB")
-    run.measure("memory per step, windows of 5", round(in_windows, 9) + 0, "MB")
+    run.measure("memory per step, windows of 5", round(in_windows, 9) + 0, "MB")  # + 0 turns -0 into 0
     if run.device.type == "cuda":
         run.measure("VRAM per step", slope_of_line(LENGTHS, vram), "MB")
     fig, (ax,) = figures.new(
@@ -1063,7 +1092,10 @@ def slope_of_line(x: Numbers, y: Numbers) -> float:
 #
 # *Truncated* BPTT cuts time into windows. The membranes are handed from window to window as
 # plain numbers, but no error crosses a cut. So memory for one window is enough, however
-# long the sequence. What does it cost?
+# long the sequence. What does it cost? (Two other ways out: *checkpointing*,
+# `torch.utils.checkpoint`, keeps a few steps and computes the rest anew on the way back:
+# the same gradient, for more time. And rules that carry their traces *forward* in time need
+# no way back at all: lesson 15.)
 #
 # In code a cut is one word, `detach()`: the value goes on, the path back ends. `backward`
 # is called once a window, which leaves its gradients and frees its graph. The gradients of
@@ -1280,9 +1312,13 @@ def backward_seconds(lif: snn.Leaky, cur: Tensor, steps: Any) -> float:
 
 # %% [markdown]
 # What is left is the data. Images stay bytes, one for each pixel, and become numbers from 0
-# to 1 batch by batch: that is a quarter of the memory of 4-byte numbers. The experiments on
-# single steps, such as the race and the memory, take one batch of MNIST whatever was
-# chosen, so their numbers can be compared between data sets.
+# to 1 batch by batch: that is a quarter of the memory of 4-byte numbers.
+#
+# With `--dataset` the networks are trained on other images: `kmnist`, `emnist`,
+# `fashion-mnist`, `cifar10`, `cifar100`, or a folder of your own that holds a folder of
+# pictures for each class. All become 28 by 28 grey pixels; the goals are those of MNIST,
+# and do not apply then. The experiments on single steps, such as the race and the memory,
+# take one batch of MNIST whatever was chosen, so their numbers can be compared.
 
 
 # %%

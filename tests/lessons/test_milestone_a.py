@@ -153,7 +153,7 @@ def test_titles_say_what_was_measured_and_name_the_classes_of_the_data():
     points = [M.Point(1.0, 2, 74.0, 9000.0), M.Point(2.0, 2, 75.0, 3000.0)]  # fewer spikes are better
     assert (
         M.title_of_sparsity(points)
-        == "Thousand spikes: as trained 74.0 % with 9.0, fewest 75.0 % with 3.0, best 75.0 % with 3.0"
+        == "As trained 74.0 % with 9000 spikes an image; fewest: 75.0 % with 3000; best: 75.0 % with 3000"
     )
 
 
