@@ -112,8 +112,8 @@ L8, L9 = lesson.load(8), lesson.load(9)  # the race of lesson 08, the memory met
 # Three filters by hand, so that you know what they look for: light, edges from dark (left)
 # to light (right), edges from dark (top) to light (bottom). Each is shown with its current
 # and its spikes. Where in the picture do spikes come at once, and where only at the second
-# or third step? (The lines along the border are no edges of the picture: beyond it, the
-# convolution sees zeros, which stand for a medium grey.)
+# or third step? (A pixel is a number from -2, black, to 2, white. The lines along the
+# border are no edges of the picture: beyond it the convolution sees zeros, medium grey.)
 
 
 # %%
@@ -197,15 +197,17 @@ def draw_maps(run: Run, picture: Tensor, name: str, cur: Tensor, spikes: Tensor)
 # %% [markdown]
 # Since the convolution knows nothing of time, lesson 08's trick works here too: fold time
 # into the batch, $[T, B, C, H, W] \to [T \cdot B, C, H, W]$, one large convolution for all
-# steps, then unfold, then the neurons. (4 steps of 64 pictures become a batch of 256. To the
-# convolution they are 256 pictures that have nothing to do with each other; only the
+# steps, then unfold, then the neurons. (4 steps of 64 pictures become a batch of 256. To
+# the convolution they are 256 pictures that have nothing to do with each other; only the
 # neurons know which of them follow one another.)
 #
-# `Layer` below does it, with one thing more: *batch
-# norm* brings the currents of each channel to mean 0 and spread 1, so that some of them
-# reach the threshold of 1, however deep the layer lies. It takes its mean over all steps,
-# too. (Of a channel's currents, spread evenly around 0, about a sixth lie above 1 at the
-# first step. Without batch norm, deep layers would soon be silent.)
+# `Layer` below does it, with one thing more: *batch norm* brings the currents of each
+# channel to mean 0 and spread 1, so that some of them reach the threshold of 1, however
+# deep the layer lies: of numbers that lie around 0 as a bell, about a sixth are above 1.
+# Without it, deep layers would soon be silent. Mean and spread are taken over pictures,
+# places and steps. A trained network takes those that it remembers from training; what is
+# left of batch norm is then a factor and a shift for each channel, which a chip can have in
+# its weights (lesson 12).
 #
 # A still picture $[B, C, H, W]$ is convolved once and its current shown at each step. The
 # layer keeps no state between two calls: its neurons begin at 0 each time, and there is
@@ -227,14 +229,14 @@ class Layer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, neuron: Any, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.neuron = neuron()
 
     def currents(self, x: Tensor, num_steps: int = 1) -> Tensor:
         """Give the currents of spikes [T, B, C, H, W], or of a picture [B, C, H, W] shown ``num_steps``."""
         # exercise: fold time into the batch, convolve, normalise; unfold, or show the still one T times
-        folded = x.flatten(0, -4)  # [T * B, C, H, W]
+        folded = x.flatten(0, -4)  # all axes before C, H, W in one: [T * B, C, H, W], or [B, C, H, W]
         cur = self.norm(self.conv(folded))  # [T * B, C2, H2, W2]
         if x.dim() == 4:  # still
             return cur.expand(num_steps, *cur.shape)
@@ -251,7 +253,7 @@ def folded_equals_loop(run: Run) -> None:
     layer = Layer(3, 8, Leaky).double().eval()
     nn.init.constant_(layer.norm.bias, 0.8)  # currents that let neurons fire
     x = torch.randn(6, 2, 3, 16, 16, dtype=torch.float64)  # [T, B, C, H, W]
-    lif = snn.Leaky(beta=0.9).double()  # as Leaky has it
+    lif = snn.Leaky(beta=0.9).double()  # the beta of Leaky where none is given
     mem = lif.reset_mem()
     spk_rec = []
     for x_t in x.unbind(0):
@@ -271,6 +273,10 @@ def folded_equals_loop(run: Run) -> None:
 # the channels; in a stage there are *blocks* of two layers each. At the end stands a linear
 # read-out of how often each channel fired. What `join` does with a block comes in chapter
 # 3. With `"plain"` it does nothing: the network is a simple chain of layers.
+#
+# To halve a map, the filter takes two pixels at a step (a *stride* of 2), and the neurons
+# behind it send spikes as ever. snnTorch's tutorial 6 *pools* instead: the largest of four
+# spikes is still 0 or 1; their mean would be 0, 1/4, ... 1, and no spike any more.
 #
 # With 32 channels, of a picture of 32 x 32 pixels in 3 colours:
 #
@@ -373,19 +379,20 @@ class Net(nn.Module):
 # %% [markdown]
 # Now the way back. The error passes each layer from its spikes to its currents (times the
 # slope $h$ of the surrogate, lesson 07), and from its currents to the spikes before (times
-# the weights). For layer 1 of $L$, leaving time aside:
+# the weights). For layer 1 of $D$ layers and the loss $L$, leaving time aside:
 #
 # $$\frac{\partial L}{\partial S_1}
-# = \Big(\prod_{l=2}^{L} W_l^T\,h(U_l - U_{thr})\Big) \frac{\partial L}{\partial S_L}$$
+# = \Big(\prod_{l=2}^{D} W_l^T\,h(U_l - U_{thr})\Big) \frac{\partial L}{\partial S_D}$$
 #
-# So it is a product of many factors. If a typical factor is 0.5, ten layers leave $0.5^{10}$, a
-# thousandth: the gradient **vanishes**. If it is 2, it grows a thousandfold: it
-# **explodes**. An ordinary network with ReLU has a slope of exactly 1 where a unit is
-# active, so with good weights the factor stays near 1. A surrogate has a slope of 1 at most
-# at the threshold, and much less elsewhere. With the narrow one of snnTorch's tutorial 6
-# (fast sigmoid, $k = 25$) a membrane one threshold away has a slope of $1/26^2$. That is
-# why deep *vanilla* SNNs fail: forward all looks well, spikes come out at the end, and the
-# first layers never learn.
+# So it is a product of many factors. If a typical factor is 0.5, ten layers leave
+# $0.5^{10}$, a thousandth: the gradient **vanishes**. If it is 2, it grows a thousandfold:
+# it **explodes** (lesson 07 saw that through time; the networks below show the other). An
+# ordinary network with ReLU has a slope of exactly 1 where a unit is active, so with good
+# weights the factor stays near 1. A surrogate has its largest slope at the threshold, here
+# 1, and much less elsewhere. With the narrow one of snnTorch's tutorial 6 (fast sigmoid, $k
+# = 25$) a membrane one threshold away has a slope of $1/26^2$. That is why deep *vanilla*
+# SNNs, plain chains of layers, fail: forward nothing warns you, and the first layers never
+# learn.
 #
 # We measure it: the size of each layer's weight gradient in a fresh network, for one batch.
 # (Adam divides each gradient by its usual size, so a small one alone would not stop it. But
@@ -489,8 +496,9 @@ def watch_depth(run: Run, x: Tensor, y: Tensor) -> None:
 #
 # ANNs met this problem in 2015 and solved it with *residual* connections: the input of a
 # block also goes around it, and is added at the end. If the branch is idle (gives 0), the
-# block hands its input on as it is: it is the **identity**. So more blocks cannot make a
-# network worse, and the error has a way back on which nothing is multiplied.
+# block hands its input on as it is: it is the **identity**. So a network with more blocks
+# can do all that one with fewer does, and the error has a way back on which nothing is
+# multiplied.
 #
 # For spikes there are two places to add. Let $S$ be the spikes that come in, $F(S)$ the
 # currents of the branch, $SN$ a layer of neurons.
@@ -511,7 +519,9 @@ def watch_depth(run: Run, x: Tensor, y: Tensor) -> None:
 #
 # SEW (*spike-element-wise*, Fang et al. 2021, sec. 3) moves the sum behind the neurons. An
 # idle branch then gives $O = S$ exactly, for any neuron, and each output passes its
-# gradient on to its input with a factor of exactly one.
+# gradient on to its input with a factor of exactly one. (The stem and the two layers that
+# halve the picture have no way around: what comes out has another shape. So three factors
+# are left, however many blocks there are.)
 #
 # Adding (ADD) is one way to join two spikes. With $S$ from the way around and $A$ from the
 # branch, the paper has three:
@@ -587,7 +597,8 @@ def prove_identity(run: Run) -> None:
         changed = largest(out - spk)
         bent = largest(grad - 1)
         if join == "plain":
-            run.measure("catch: plain, idle branch: error", changed + bent, at_least=2)
+            wrong = changed + bent  # no spike comes out, where 1 came in; no gradient, where it is 1
+            run.measure("catch: plain, idle branch: error", wrong, at_least=2)
         else:
             run.proof(f"{join}, idle branch = identity", changed + bent, at_most=0)
 
@@ -604,9 +615,9 @@ def prove_identity(run: Run) -> None:
 #
 # **A catch.** Someone builds a Spiking ResNet with threshold 0.5 and tests it as we tested
 # SEW: idle blocks hand on every spike. So it is the identity, and deep networks should
-# train. Which number would tell otherwise? Find that case in both curves: the spikes are
-# all there, and the gradient is not. A test of the way forward says nothing of the way
-# back.
+# train. Which number would tell otherwise? Find the orange line in both panels: the spikes
+# are all there (it lies under the blue one), and the gradient is not. A test of the way
+# forward says nothing of the way back.
 
 
 # %%
@@ -616,6 +627,7 @@ CASES: dict[str, tuple[str, float, str]] = {  # join and threshold
     "resnet, threshold 0.5": ("resnet", 0.5, figures.ORANGE),
     "sew": ("sew", 1.0, figures.BLUE),
 }
+WIDE = {"resnet": 4.0, "sew": 1.5}  # of lines, so that one over the other can be seen
 
 
 def idle_chain(run: Run, join: str, neuron: Any) -> tuple[Curve, Curve]:
@@ -647,14 +659,14 @@ def compare_joins(run: Run) -> None:
             neuron = partial(Leaky, BETA, threshold, surrogate=SURROGATES[surrogate])
             kept, gradient = idle_chain(run, join, neuron)
             case = f"{name}, {surrogate}"
-            draw_after_blocks(left, kept, style, colour, name)
             draw_after_blocks(right, gradient, style, colour, case)
             run.measure(f"{case}: gradient left", gradient[-1])
-        ends[name] = kept[-1]
+        draw_after_blocks(left, kept, "-", colour, name, width=WIDE[join])
+        ends[name] = kept[-1]  # forward, the surrogate has no part
     run.measure("sew: spikes kept", ends["sew"], "%", at_least=100)
     left.set(ylabel="spikes kept, %", ylim=(-3, 103))
     right.set(ylabel="gradient, mean", yscale="log")
-    right.legend(fontsize=7)
+    figures.legend_outside(right, fontsize=7)
     figures.retitle(fig, title_of_joins(ends))
     run.figure(fig, "joins")
 
@@ -665,9 +677,11 @@ def title_of_joins(ends: dict[str, float]) -> str:
     return f"Spikes kept after {CHAIN} idle blocks: {told}"
 
 
-def draw_after_blocks(ax: Axes, values: Curve, style: str, colour: str, label: str) -> None:
+def draw_after_blocks(
+    ax: Axes, values: Curve, style: str, colour: str, label: str, width: float = 1.5
+) -> None:
     """Draw a value after 0, 1, 2... blocks."""
-    ax.plot(values, style, color=colour, label=label)
+    ax.plot(values, style, color=colour, label=label, lw=width)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("idle blocks")
 
@@ -709,16 +723,17 @@ def draw_chain(ax: Axes, y: float, name: str, parts: tuple[str, ...]) -> None:
 #
 # Now the same comparison in training: two depths, two surrogates, one short training each,
 # always with the same batches. `plain` has no way around, `sew` adds after the neurons, and
-# the deep network also runs as `resnet`. (That makes ten networks. They see each picture once:
-# enough to tell who learns at all, not to tell how far they get.)
+# the deep network also runs as `resnet`. (That makes ten networks. They see each picture
+# once: enough to tell who learns at all, not to tell how far they get. At quick scale, a
+# few pictures teach none of them: look at the gradients alone.)
 #
-# In the figure, above: the gradient of each layer
-# before training. Below: how many neurons fire after it. Where the gradient is gone, does
-# the layer ever change? Two things are at work in plain networks: the gradient, which a
-# wider surrogate (ATan) can save, and the signal itself, which 33 layers of spikes blur.
-# The table tells them apart: look for a row with a fair gradient in the first layer that
-# still learns little. What a gradient is worth depends on what the layer's spikes say, and
-# a gradient that is there says nothing of that.
+# In the figure, above: the gradient of each layer before training. Below: how many neurons
+# fire after it. Where the gradient is gone, does the layer ever change? Two things are at
+# work in plain networks: the gradient, which a wider surrogate (ATan) can save, and the
+# signal itself, which many layers of spikes blur. The table tells them apart: look for a
+# row with a fair gradient in the first layer that still learns little. What a gradient is
+# worth depends on what the layer's spikes say, and a gradient that is there says nothing of
+# that.
 
 
 # %%
@@ -862,9 +877,9 @@ def draw_depth(run: Run, results: Trials) -> None:
 # a picture for *one* step, and only the last sixth for `num_steps`. The weights are the
 # same; they only have to get used to neurons that remember. (At one step a neuron has
 # nothing to remember: it compares its current with its threshold, and that is all. It is a
-# network of zeros and ones, trained with a surrogate.) `training.fit` mirrors and
-# shifts the pictures (so that none is seen twice), and `channels_last` and bf16 are speed
-# (*Going deeper*).
+# network of zeros and ones, trained with a surrogate.) `training.fit` takes AdamW with a
+# rate that rises and falls (lesson 09), mirrors and shifts the pictures (so that one is
+# rarely seen twice as it was), and `channels_last` and bf16 are speed (*Going deeper*).
 #
 # The table then asks: trained with that many steps, what do more or fewer steps give? Each
 # step more costs as many spikes again. What does it buy? (It can be asked of one trained
@@ -957,8 +972,8 @@ def draw_training(run: Run, history: Any, accuracy: float, images: str) -> None:
 # %% [markdown]
 # What do the neurons see? Below, two test pictures on their way through the network: how
 # often neurons fire at each place (mean over channels and steps) in the three stages, whose
-# maps get smaller; then the raster of some neurons of the last layer; then the scores (of up
-# to ten classes). In the first map you still recognise the picture. What is left of it in
+# maps get smaller; then the raster of some neurons of the last layer; then the scores (of
+# up to ten classes). How much of the picture do you recognise in the first map? How much in
 # the last?
 
 
@@ -1053,11 +1068,11 @@ def title_of_looks(labels: list[str], guesses: list[str]) -> str:
 # $$\text{memory} = 4\,B\,(T\,n_{each} + n_{once}) \text{ bytes,}$$
 #
 # with $n_{each}$ numbers at each step, counted below from the shapes, and $n_{once}$ once.
-# Weights are small beside it. We predict, then measure what autograd keeps (on a GPU also
-# the peak of its memory, VRAM).
+# (In bf16, of 2 bytes, about half of it.) The weights come on top, and are small. We
+# predict, then measure what autograd keeps (on a GPU also the peak of its memory, VRAM).
 #
-# $T$ and $B$ stand in a product: **twice the steps cost as much as twice the batch**. So if
-# it does not fit, what do you give up?
+# $T$ and $B$ stand in a product: but for the part that is kept once, **twice the steps cost
+# as much as twice the batch**. So if it does not fit, what do you give up?
 #
 # - *Steps.* Fewer steps are coarser: a rate can then only be 0, 1/T, 2/T... The table of
 #   chapter 5 says what that costs.
@@ -1124,9 +1139,10 @@ def measure_memory(config: Config, run: Run, x: Tensor, y: Tensor) -> Kept:
     run.proof("memory per step / (4 B numbers) - 1", abs(error))
     steps = (GPU_GB * 1e9 / (4 * 64) - once) / each
     run.measure(f"steps that fit into {GPU_GB} GB, batch 64", steps, "steps")
+    weights = sum(parameter.numel() for parameter in net.parameters())
     run.say(
-        f"A step of one image keeps {4e-6 * each:.2f} MB. {GPU_GB} GB hold a batch of 64 for {steps:.0f} "
-        f"steps, one of 32 for twice as many."
+        f"A step of one image keeps {4e-6 * each:.2f} MB; the weights are {4e-6 * weights:.1f} MB. {GPU_GB} "
+        f"GB hold a batch of 64 for {steps:.0f} steps, one of 32 for twice as many."
     )
     return kept
 
@@ -1152,8 +1168,10 @@ def draw_memory(run: Run, kept: Kept) -> None:
                 steps.append(num_steps)
                 said.append(predicted)
                 measured.append(found)
-        ax.plot(steps, said, "--", color=figures.GREY)
+        ax.axline((steps[0], said[0]), (steps[-1], said[-1]), color=figures.GREY, ls="--")
         ax.plot(steps, measured, style, label=f"batch {batch}")
+    ax.set_xlim(0, None)
+    ax.set_ylim(0, None)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="num_steps", ylabel="graph, MB (dashed: shapes)")
     ax.legend()
@@ -1161,8 +1179,8 @@ def draw_memory(run: Run, kept: Kept) -> None:
 
 
 # %% [markdown]
-# The figure shows both for three batch sizes. Lines through the points have slopes as the
-# batch sizes, and meet the axis a little above 0: that is the part that is kept once.
+# The figure shows both for three batch sizes. Twice the batch, twice the slope; and the
+# lines meet the axis above 0, at the part that is kept once.
 #
 # Steps or batch, then? Here is the trade in one number. All pairs below need nearly the
 # same memory. From the trained network we take the gradients of twelve batches, and the
@@ -1229,8 +1247,8 @@ def flat_gradient(net: Net, x: Tensor, y: Tensor) -> Tensor:
 # - A test of the way forward says nothing of the way back: idle blocks of a Spiking ResNet
 #   can hand on each spike and still lose the gradient.
 # - ADD makes numbers above 1; IAND and AND stay binary.
-# - A neuron that gets a still picture for one step has no use for its memory. More steps buy
-#   finer rates, and each costs as many spikes again.
+# - A neuron that gets a still picture for one step has no use for its memory. More steps
+#   buy finer rates, and each costs as many spikes again.
 # - The first convolution of a still picture need be computed and kept once, not at each
 #   step.
 # - Memory is $4\,B\,T$ times the numbers kept a step. Steps and batch trade one for one;

@@ -8,11 +8,13 @@ Expect:   about 97 % on new people (synthetic gestures), edge mode about 94 %; 3
 
 # %% [markdown]
 # Lesson 10 classified pictures that never change. Here the input has a time of its own: it
-# comes from an event camera (lesson 04) that watches people make gestures. A *recording* is
-# a list of events. It is irregular: thousands of events in one second and few in the next,
-# and no two recordings are equally long. No table of numbers of a fixed size is given, and
-# that is why one needs a library such as Tonic: it knows the formats of the data sets, and
-# has the transforms that turn lists of events into something that a network takes.
+# comes from an event camera (lesson 04) that watches people make gestures. Its pixels are
+# *asynchronous*: no clock asks them all at once, each reports for itself when its light
+# changes. So a *recording* is a list of events. It is irregular: thousands of events in one
+# second and few in the next, and no two recordings are equally long. No table of numbers of
+# a fixed size is given, and that is why one needs a library such as Tonic: it knows the
+# formats of the data sets, and has the transforms that turn lists of events into something
+# that a network takes.
 #
 # In this lesson you
 #
@@ -25,11 +27,13 @@ Expect:   about 97 % on new people (synthetic gestures), edge mode about 94 %; 3
 # 7. make it fit for a small device,
 # 8. fall for two tests that promise too much.
 #
-# The gestures are those of *DVS128 Gesture*: 29 people, 11 gestures, three lightings, filmed
-# by a DVS of 128 x 128 pixels. The set has 1.5 GB and cannot be had everywhere, so by
-# default the gestures are drawn here, as moving limbs before a DVS (lesson 04):
+# The gestures are those of *DVS128 Gesture*: 29 people, 11 gestures, three lightings,
+# filmed by a DVS of 128 x 128 pixels. The set has 1.5 GB and cannot be had everywhere, so
+# by default the gestures are drawn here, as moving limbs before a DVS (lesson 04):
 # `snn_course/events/gestures.py`. They are *not* DVS128 Gesture, and no result on them is.
-# With `--dataset dvsgesture` Tonic loads the real set.
+# With `--dataset dvsgesture` Tonic loads the real set. (`nmnist` is less of a test: still
+# digits before a camera that moves in the same way each time, so that its times tell
+# little of the digit.)
 
 # %%
 import copy
@@ -104,7 +108,7 @@ RATE = 6e-3  # highest learning rate of AdamW
 WINDOWS = (5, 20, 50, 100, 300)  # ms
 GOALS: Any = {
     "synthetic": {"quick": 30, "cpu": 95, "gpu": 95},
-    "dvsgesture": {"gpu": 93.75},
+    "dvsgesture": {"gpu": 93.75},  # what SpikingJelly's tutorial reaches with 16 frames
 }
 L10 = lesson.load(10)  # its Net: stem, three stages of SEW blocks, read-out
 
@@ -126,15 +130,17 @@ BINNINGS = Literal["time", "count", "bins"]
 # | what rests | fills it | is not in it |
 # | into a batch | as it is | binned and padded first |
 #
-# So why Tonic? Each data set has a format of its own, from 5 bytes an event to HDF5, in µs,
-# ms or seconds, with y up or down. Tonic brings all to one array, in µs, and its transforms
-# work on any of them. Without it, each network would bring its own reader, and each reader
-# its own mistakes.
+# So why Tonic? Each data set has a format of its own: 5 bytes an event, or a table in a
+# large file; in µs, ms or seconds; with y up or down. Tonic brings all to one array, in µs,
+# and its transforms work on any of them. Without it, each network would bring its own
+# reader, and each reader its own mistakes. To load a set is one line,
+# `tonic.datasets.DVSGesture(folder, train=True)`, and its item `[n]` is a recording and its
+# label. (`event_sets.load` does this, downloads with care, and has a stand-in.)
 #
 # With `--file` you can look at a recording of your own: what DV writes (`.aedat4`), N-Cars
 # (`.dat`), ST-MNIST (`.mat`, written by a skin instead of an eye), N-MNIST (`.bin`), SHD
-# (`.h5`), or what lesson 04 wrote (`.aedat`). A file that is cut off, or an event outside the
-# sensor, is named in one line.
+# (`.h5`), or what lesson 04 wrote (`.aedat`). A file that is cut off, or an event outside
+# the sensor, is named in one line.
 
 
 # %%
@@ -144,7 +150,7 @@ def look_at_a_recording(config: Config, run: lesson.Run, test: EventSet) -> None
         stream, sensor = own_recording(config.file)
         name = config.file.name
     else:
-        middle = test.labels.max() // 2
+        middle = test.labels.max() // 2  # of the gestures: an arm that circles
         number = int(np.abs(test.labels - middle).argmin())
         stream, label = test[number]
         name, sensor = test.classes[label], test.sensor
@@ -186,7 +192,8 @@ def own_recording(path: Path) -> recordings.Recording:
 # ## 2. From events to frames
 #
 # A convolution wants pictures, so events are *binned*: a frame counts the events of each
-# pixel in a piece of the recording, ON and OFF in a channel each. The time is quantised by
+# pixel in a piece of the recording, ON and OFF in a channel each (in one channel, as plus
+# and minus, an edge that comes and goes would cancel itself). The time is quantised by
 # that: within a frame no order is left. Where to cut?
 #
 # - **By time**: each frame lasts as long. Speed is kept: who moves faster fills more pixels
@@ -198,19 +205,24 @@ def own_recording(path: Path) -> recordings.Recording:
 #
 # How long is a window to be? Too short, and a frame holds too few events to show a shape.
 # Too long, and the motion is smeared: an edge passes over a pixel and leaves it again, so
-# that ON and OFF events of different moments meet in it. 20 to 50 ms is what people use for
-# hands; what is best for a network depends on how far it looks back (chapter 5). The table
-# below shows both ends.
+# that ON and OFF events of different moments meet in it. The table below shows both ends.
+# What is best for a network depends on how far it looks back (chapter 5).
+#
+# Counts are not the only frames (Gallego et al., sec. IV). A *time surface* holds for each
+# pixel how long ago its last event was: it keeps the order, and loses how many there were.
+# A *voxel grid* shares each event out to the two frames that are nearest in time, so that
+# nothing jumps at a cut. Both have the shape of counts, and go into the same network.
 #
 # Before it is cut, a recording may be *denoised*: an event is dropped if none of its four
-# neighbours had one in the 10 ms before it, as real edges do and noise rarely does.
+# neighbours had one in the 10 ms before it. A real edge goes from neighbour to neighbour;
+# noise comes alone.
 #
-# Shrinking adds the events of 4 x 4 pixels up: 16 times fewer numbers, and less detail than
-# a hand needs to be known.
+# Shrinking adds the events of 4 x 4 pixels up: 16 times fewer numbers, and a hand is still
+# a hand.
 #
-# `ToFrames` is the whole way, by Tonic's transforms: denoise, shrink to 32 x 32, bin. Left to
-# its defaults, `ToFrame` drops what comes after the last whole frame; `include_incomplete`
-# keeps it.
+# `ToFrames` is the whole way, by Tonic's transforms: denoise, shrink to 32 x 32, bin. Left
+# to its defaults, `ToFrame` drops what comes after the last whole frame;
+# `include_incomplete` keeps it.
 
 
 # %%
@@ -234,7 +246,8 @@ class ToFrames:
     def key(self) -> str:
         """Name of a folder in the cache: another way to make frames, another folder."""
         size = getattr(self.config, self.binning)
-        return f"{self.binning}-{size:g}-{SIDE}{'-denoised' * self.denoise}"
+        denoised = "-denoised" if self.denoise else ""
+        return f"{self.binning}-{size:g}-{SIDE}{denoised}"
 
     def __call__(self, stream: np.ndarray) -> np.ndarray:
         """Make the frames. Raises: ValueError if they would be too many, or cannot hold the events."""
@@ -263,7 +276,7 @@ class ToFrames:
         first = int(stream["t"][0]) if len(stream) else 0
         end = int(stream["t"][-1]) + 1 if len(stream) else 1
         if self.binning == "bins":
-            window = np.ceil((end - first) / self.config.bins)
+            window = np.ceil((end - first) / self.config.bins)  # whole us, and the last event is in
             end = first + int(window) * self.config.bins
         event_frames.check_number((end - first) / window)
         return {
@@ -294,7 +307,7 @@ def compare_windows(
     for window in WINDOWS:
         frames = ToFrames(replace(config, time=window), sensor)(stream)
         busy = (frames > 0).any(axis=1)  # [T, H, W]
-        both = (frames > 0).all(axis=1) & (sensor[2] == 2)
+        both = (frames > 0).all(axis=1) & (sensor[2] == 2)  # an ear has no polarities
         smeared = 100 * both.sum() / max(1, busy.sum())
         lit = 100 * busy.mean()
         events = len(stream) / len(frames)
@@ -327,24 +340,16 @@ def compare_windows(
 #
 # There are other ways out. Cut all to the length of the shortest, and the end of the others
 # is never seen. Sort by length, so that a batch needs little padding, and the network meets
-# short ones first. Draw a piece of fixed length from each, and some pieces miss the gesture.
-# One recording that is much longer than the rest makes all of them long, in memory and time:
-# the loader names such a file and stops, before the batch fills the memory.
+# short ones first. Draw a piece of fixed length from each, and some pieces miss the
+# gesture. One recording that is much longer than the rest makes all of them long, in memory
+# and time: the loader names such a file and stops, before the batch fills the memory.
 #
-# Making frames takes longer than training on them. Tonic keeps them on disk. It does not
-# notice when the transform changes, and would serve the old frames for ever; the course's
-# cache has the transform's code in its name, and `--fresh` clears it.
+# Each pass over the recordings would make the same frames again, so Tonic keeps them on
+# disk. It does not notice when the transform changes, and would serve the old frames for
+# ever; the course's cache has the transform's code in its name, and `--fresh` clears it.
 
 
 # %%
-class Trained(NamedTuple):
-    """A network, and the frames it was made for."""
-
-    net: Recogniser
-    train: Pair
-    test: Pair
-
-
 def prove_frames(config: Config, run: lesson.Run, part: EventSet) -> None:
     """Count events through binning and padding; read the cache, and compare with what went in."""
     few = part.take(slice(20))
@@ -352,15 +357,16 @@ def prove_frames(config: Config, run: lesson.Run, part: EventSet) -> None:
     for binning in get_args(BINNINGS):
         to_frames = ToFrames(config, part.sensor, binning)
         frames = []
+        pairs = []  # as Tonic pads them: frames, and a label
         for stream, _ in few:
-            frames.append(to_frames(stream))
-            held = int(frames[-1].sum())
-            lost += abs(held - len(stream))
-        pairs = [(torch.from_numpy(one), 0) for one in frames]
+            one = to_frames(stream)
+            frames.append(one)
+            pairs.append((torch.from_numpy(one), 0))
+            lost += abs(int(one.sum()) - len(stream))
         padded = tonic.collation.PadTensors()(pairs)[0]
-        wrong = event_frames.stack(frames) != padded.clamp(max=255)
+        wrong = event_frames.stack(frames) != padded.clamp(max=255)  # ours are bytes
         differ += int(wrong.sum())
-        twice = event_frames.cached_twice(few, to_frames)
+        twice = event_frames.cached_twice(few, to_frames)  # what the cache gives at first, and from the disk
         for one, (made, read) in zip(frames, twice, strict=True):
             differ += int((one != made).sum())
             differ += int((one != read).sum())
@@ -392,21 +398,30 @@ def largest(difference: torch.Tensor) -> float:
 # `ToFrames`, or the network would be tested on another kind of frames than it learnt.
 #
 # The net is that of lesson 10: a stem and three stages of spiking convolutions with SEW
-# connections. Only its neurons differ. To see motion is to compare what is with what was, so
-# the neurons of a layer have many speeds: from beta 0 in the first channel, which sees this
-# frame alone, to 0.9 in the last, which remembers ten. The read-out takes the mean spikes of
-# each frame; the answer is the mean of its scores over the recording's own frames. What goes
-# in is $\log(1 + \text{count})$ (`to_input`): busy pixels have many times the events of quiet
-# ones, and would drown them. Frames are kept as bytes, so a count ends at 255.
+# connections. Only its neurons differ. To see motion is to compare what is with what was,
+# so the neurons of a layer have many speeds: from beta 0 in the first channel, which sees
+# this frame alone, to 0.9 in the last, which remembers ten. The read-out takes the mean
+# spikes of each frame; the answer is the mean of its scores over the recording's own
+# frames. What goes in is $\log(1 + \text{count})$ (`to_input`): busy pixels have many times
+# the events of quiet ones, and would drown them. Frames are kept as bytes, so a count ends
+# at 255.
 #
-# A gesture in a mirror is a gesture again, of the other arm. A gesture run backwards is one,
-# too: clockwise becomes counter-clockwise, and ON becomes OFF. So each training recording is
-# used in four versions (`with_twins`), each moved by up to 3 pixels at every use (`shifted`).
-# The test set holds out *people*: the network must know gestures of
-# those whom it never saw.
+# A gesture in a mirror is a gesture again, of the other arm. A gesture run backwards is
+# one, too: clockwise becomes counter-clockwise, and ON becomes OFF. So each training
+# recording is used in four versions (`with_twins`), each moved by up to 3 pixels at every
+# use (`shifted`). The test set holds out *people*: the network must know gestures of those
+# whom it never saw.
 
 
 # %%
+class Trained(NamedTuple):
+    """A network, and the frames it was made for."""
+
+    net: Recogniser
+    train: Pair
+    test: Pair
+
+
 def train(
     run: lesson.Run,
     name: str,
@@ -421,7 +436,8 @@ def train(
     classes = classes or int(labels.max()) + 1
     if classes == len(gestures.CLASSES):
         x, labels = event_frames.with_twins(x, labels)
-    neuron = partial(ManySpeeds, **{"slowest": SLOWEST} | options)
+    options.setdefault("slowest", SLOWEST)
+    neuron = partial(ManySpeeds, **options)
     polarities = x.shape[2]
     body = L10.Net(config.width, in_channels=polarities, classes=classes, neuron=neuron)
     net = Recogniser(body)
@@ -479,9 +495,11 @@ def answer_to_file(config: Config, run: lesson.Run, net: Recogniser, test: Event
 # steps, and the work. A window may be longer than the 50 ms of chapter 2, since the network
 # compares frames with one another: what is smeared in one is told apart by the next.
 #
-# The same network is trained on each kind of frames. Padding and zeros say how much of a batch
-# is empty: a dense tensor pays for them, hardware that works on events does not. *Lost* are
-# the events that Tonic drops when it is told nothing about the last frame.
+# The same network is trained on each kind of frames. Padding and zeros say how much of a
+# batch is empty: a dense tensor pays for them, hardware that works on events does not.
+# *Lost* are the events that Tonic drops when it is told nothing about the last frame. *M
+# ops* are the millions of additions and products that a recording needs if zeros are left
+# out (lesson 12 counts them).
 
 
 # %%
@@ -574,7 +592,7 @@ def stream_events(
         stream.feed(x, y, end + t, p)
     run.proof("scores: stream - batch", worst, at_most=1e-5)
     growth = len(pickle.dumps(stream)) - before
-    run.proof("stream: bytes more after more events", growth, at_most=16)
+    run.proof("stream: bytes more after more events", growth, at_most=16)  # longer numbers, no events
     times = [timeit(stream.step, number=1) for _ in range(100)]
     p99 = percentiles(times)[2]
     run.measure("stream: memory, weights included", before / 1e3, "kB")
@@ -590,8 +608,8 @@ def stream_events(
 # (half as many steps), and a higher threshold (fewer spikes). They can be turned after
 # training, or the network can be trained with them, so that it learns to do with less. A
 # third way is to ask the full network earlier: half a gesture may do. The table has all
-# three, with the operations of each, counted as NeuroBench does (lesson 12). *Answer stays* is
-# the mean time from which the answer no longer changes, right or wrong.
+# three, with the operations of each. *Answer stays* is the mean time from which the answer
+# no longer changes, right or wrong.
 #
 # The figure shows what each would have answered after each frame.
 
@@ -660,11 +678,12 @@ def draw_answers(
 # %% [markdown]
 # ## 8. Two tests that promise too much
 #
-# **A network without memory.** Its neurons have beta 0 and no reset: each step stands alone,
-# and the answer is a mean. Shuffle the steps, and it cannot notice. Its accuracy may look
-# fine, since most gestures are told apart by *where* something moves. An arm that circles
-# makes the same events clockwise and back: what differs is their order, and the polarity of
-# its edges. A high accuracy is no proof that a network sees motion; shuffled time is a test.
+# **A network without memory.** Its neurons have beta 0 and no reset (a spike that is taken
+# off one step later is a memory, too): each step stands alone, and the answer is a mean.
+# Shuffle the steps, and it cannot notice. Its accuracy may look fine, since most gestures
+# are told apart by *where* something moves. An arm that circles makes the same events
+# clockwise and back: what differs is their order, and the polarity of its edges. A high
+# accuracy is no proof that a network sees motion; shuffled time is a test.
 
 
 # %%
@@ -708,7 +727,8 @@ def shuffled(frames: torch.Tensor) -> torch.Tensor:
 # clothes, is in both sets under another light. A network may then know the person and not
 # the gesture, and the test promises what new people will not give. How much too good it is
 # depends on the set: it is measured here with eight people, once held out by recording and
-# once by person, against the people of the test set, whom neither saw.
+# once by person, against the people of the test set, whom neither saw. (So few recordings
+# are held out that a difference of some of them is chance.)
 
 
 # %%
@@ -746,7 +766,7 @@ def catch_split(
     few = np.flatnonzero(np.isin(people, some))
     rng = np.random.default_rng(run.seed)
     splits = hold_out(few, labels.cpu().numpy(), people, rng)
-    longer = replace(config, epochs=3 * config.epochs // 2)
+    longer = replace(config, epochs=3 * config.epochs // 2)  # as there are fewer recordings
     classes = full.net.net.readout.out_features
     rows: list[list[Any]] = []
     for name, held in splits.items():
@@ -757,9 +777,10 @@ def catch_split(
         rows.append([name, len(kept), promised, true, promised - true])
     columns = ["held out", "trained on", "right, %", "right, new people, %", "too good by"]
     run.table("Catch: what was held out (few people)", columns, rows)
+    count = len(splits["recordings"])
     run.say(
         f"A split by recordings promises {rows[0][4]:+.1f} points against new people, a split by "
-        f"people {rows[1][4]:+.1f}."
+        f"people {rows[1][4]:+.1f}. One of the {count} recordings held out is {100 / count:.1f} points."
     )
 
 
@@ -770,12 +791,12 @@ def catch_split(
 # zero to nine in German and English, 20 classes, 12 speakers) and the *Spiking Speech
 # Commands* (SSC: 105,829 recordings, 35 words) are spoken words. A model of the inner ear
 # turns sound into spikes of 700 channels, from low tones to high ones; each channel is a
-# place on the basilar membrane. There is no y and no polarity, and a word lasts about a
-# second.
+# place on the *basilar membrane*, a strip in the ear of which each tone shakes another
+# part. There is no y and no polarity, and a word lasts about a second.
 #
-# What tells words apart there is *when* each channel fires, so these sets are the usual test
-# of networks with recurrence and delays (lesson 13). Two speakers of SHD are in its test set
-# only, as the people of the gestures are.
+# What tells words apart there is *when* each channel fires, so these sets are the usual
+# test of networks with recurrence and delays (lesson 13). Two speakers of SHD are in its
+# test set only, as the people of the gestures are.
 #
 # `--dataset shd` and `--dataset ssc` run this lesson on them: the 700 channels are laid out
 # as 28 lines of 25, so that the same convolutions see neighbouring tones as neighbours.
@@ -785,8 +806,8 @@ def catch_split(
 # ## The lesson as a whole
 #
 # `main` is the table of contents. Read it after a run, and find each chapter's figure in
-# `results/`. The comparisons of chapters 5 and 8 train six more networks: with the first seed
-# only.
+# `results/`. The comparisons of chapters 5 and 8 train seven more networks: with the first
+# seed only.
 
 
 # %%

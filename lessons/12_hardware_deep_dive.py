@@ -103,7 +103,8 @@ L10 = lesson.load(10)  # its Net, with its parts Block and Layer
 # The AKD1000 is such a chip. It has 20 *nodes*, connected as a mesh, with 4 *neural
 # processors* (NPs) each. That makes 80; a network can have 78 of them. (Its maker's "20
 # NPUs" are these nodes.) Each NP holds about 43 kB of inputs and 45 kB of weights. The
-# first layer sees bytes and has a unit of its own beside the mesh, the *HRC*.
+# first layer sees bytes and has a unit of its own beside the mesh; Akida's reports call it
+# *HRC*.
 #
 # *Mapping* puts layers onto NPs. A layer gets at least as many NPs as its weights and
 # inputs need. It may get more: then each NP computes a part of the filters or of the
@@ -116,7 +117,9 @@ L10 = lesson.load(10)  # its Net, with its parts Block and Layer
 # to 15. It does so once for each picture. There is no membrane that lives on, and no leak.
 #
 # First a network within the chip's limits: lesson 10's plain network, trained with float
-# weights, then with the chip's whole numbers (lesson 19 explains how).
+# weights, then with the chip's whole numbers (lesson 19 explains how). It has *8/4/4 bits*:
+# weights of 8 bits in the first layer and of 4 in the others, and signals of 4 bits. Fewer
+# bits make each memory and each adder smaller; accuracy pays for them.
 
 
 # %%
@@ -138,7 +141,7 @@ def train(config: Config, run: lesson.Run, images: data.Images) -> ab.QuantNet:
     net = network(config.width).to(run.device)
     recipe = training.Recipe(config.epochs, config.batch, RATE, loss=cross_entropy, prepare=Tensor.float)
     training.fit(run, "float", net, images.images, images.labels, recipe)
-    net.calibrate(images.images[:500].to(run.device))
+    net.calibrate(images.images[:500].to(run.device))  # from here on in whole numbers, scaled for these
     recipe = training.Recipe(1, config.batch, QAT_RATE, loss=cross_entropy, prepare=Tensor.float, bf16=False)
     training.fit(run, "integers", net, images.images, images.labels, recipe)
     return net.eval()
@@ -166,7 +169,7 @@ def place(run: lesson.Run, net: ab.QuantNet, x: Tensor) -> ab.Report | None:
         run.table("Mapping", ["layer", "NPs"], [["all", "not measured: no akida package"]])
         return None
     model = ab.to_akida(net)
-    found = ab.report(model, x, timed=5, repeats=20)
+    found = ab.report(model, x, timed=5, repeats=20)  # its times are not used: chapter 6 measures them
     counted = ab.macs(net.specs, net.input_shape)
     rows = []
     for name, nps, events, zeros in found.rows():
@@ -401,15 +404,15 @@ def when_events_pay(run: lesson.Run) -> dict[int, float]:
             run.measure(f"events are cheaper, batch {batch}: up to", ends[batch], "% active")
             ax.plot(100 * np.array(ACTIVE), ratios, "o-", label=f"batch {batch}")
     figures.retitle(
-        fig, f"Events are cheaper up to {ends[1]:.2g} % (batch 1), up to {ends[100]:.2g} % (batch 100)"
+        fig, f"Events are cheaper up to {ends[1]:.3g} % (batch 1), up to {ends[100]:.3g} % (batch 100)"
     )
     ax.axhline(1, color=figures.GREY, ls=":")
     ax.set(xscale="log", yscale="log", xlabel="inputs with an event, %", ylabel="time by events / by clock")
     ax.legend()
     run.figure(fig, "crossing")
     run.say(
-        f"One picture at a time, events are cheaper on this {run.device.type} up to {ends[1]:.2g} % active "
-        f"inputs; in batches of 100 up to {ends[100]:.2g} %."
+        f"One picture at a time, events are cheaper on this {run.device.type} up to {ends[1]:.3g} % active "
+        f"inputs; in batches of 100 up to {ends[100]:.3g} %."
     )
     return ends
 
@@ -426,7 +429,8 @@ def when_events_pay(run: lesson.Run) -> dict[int, float]:
 # steps is run 15 times. And every membrane is read and written in every step. A chip that
 # is built for events pays less for each of the three: its weights lie beside the adders, so
 # that an event is cheap there; time passes by itself; and a sleeping neuron is free. What
-# the AKD1000 cannot do is train such a network: it has no backward pass, and no float.
+# the AKD1000 cannot do is train such a network: it has no backward pass, and no float. (It
+# has a learning rule of its own, for a last layer of 1-bit weights alone.)
 #
 # (The software matters as much: in Open Neuromorphic's benchmark, one layer of spiking
 # neurons on one GPU takes from 0.05 to 3 seconds, depending on the framework.)
@@ -482,8 +486,9 @@ def frames(net: ab.IntNet) -> nn.Sequential:
 
 # %% [markdown]
 # The spiking execution feeds 1/15 of the picture in each step. An IF neuron rounds down
-# where the chip rounds up, so each membrane starts half a step ahead and gets the other
-# half over time.
+# where the chip rounds up, so each membrane gets one step $d$ more: half of it at the
+# start, the other half over time. (All at the start, and neurons would fire too early; all
+# over time, too late.)
 #
 # One thing makes the two differ. Within the 15 steps a neuron can fire too early, from
 # inputs that later ones would have taken back, and a spike that is sent is sent. So the
@@ -608,8 +613,9 @@ def compare(run: lesson.Run, net: ab.QuantNet, test: data.Images) -> None:
 #   the *SynOps* of other papers;
 # - and beside these, accuracy, and how often the model runs each second.
 #
-# Sparse means idle, so on an event-driven chip sparsity is what saves. On a GPU it changes
-# nothing.
+# Sparse means idle, so on an event-driven chip sparse *activations* save: what is zero is
+# not sent. A weight of zero saves only where a chip leaves it out; an event for 3 weights
+# makes 3 additions, whatever they are. On a GPU neither changes anything.
 #
 # Count chapter 2's tiny layer: 12 weights of 4 bytes, one of them zero. 8 steps make 96
 # dense operations. 5 events meet 3 weights each; one of these 15 weights is the zero. So 14
@@ -650,7 +656,7 @@ def count_tiny(run: lesson.Run) -> None:
     """Let NeuroBench count the tiny layer, and compare."""
     dense, effective = synaptic_operations(SPIKES, WEIGHT)
     x = SPIKES.double().view(8, 1, 4, 1, 1)  # [T, B, C, H, W]
-    theirs = neurobench.neurobench(Tiny(), x, Levels)
+    theirs = neurobench.neurobench(Tiny(), x, Levels)  # Levels: beside neurons, what counts as activation
     out, _ = clock_driven(SPIKES, WEIGHT)
     silent = 1 - out.mean().item()
     run.proof("tiny layer: dense operations, NeuroBench - own", theirs["dense operations"] - dense, 0)
@@ -984,9 +990,10 @@ def map_lesson_10(config: Config, run: lesson.Run, images: data.Images, test: da
     prove_chain(run, net, test.images[:20])
     whole = to_whole_numbers(net)
     found = {}
-    for net.num_steps in (1, 2):
+    for num_steps in (1, 2):
+        net.num_steps = num_steps
         scores = training.predict(net, test.images, unit_pixels)
-        found[f"num_steps {net.num_steps}"] = accuracy(scores, test.labels)
+        found[f"num_steps {num_steps}"] = accuracy(scores, test.labels)
     chip = in_parts(whole.logits, turned(test.images))
     found["on the chip"] = accuracy(chip, test.labels)
     for name, value in found.items():
@@ -1087,7 +1094,7 @@ def time_frames(config: Config, run: lesson.Run, net: ab.QuantNet, x: Tensor) ->
     for name, shot in shots(net.to_integers(), run.device).items():
         single = x[: config.timed].float().to(run.device).split(1)
         seconds = [timed(shot, frame) for frame in single]
-        p50, p95, p99 = percentiles(seconds[3:])
+        p50, p95, p99 = percentiles(seconds[3:])  # ms; the first three warm up
         in_batches = best_of_three(shot, batch)
         rows.append([f"{name}, {run.device.type}", p50, p95, p99, in_batches])
         found[name] = [p50, in_batches]
@@ -1121,7 +1128,7 @@ def time_frames(config: Config, run: lesson.Run, net: ab.QuantNet, x: Tensor) ->
 # - *A meter on the processor*: everything that is on it, also other programs.
 # - *The board's power*: the AKD1000's board draws about 0.9 W before it computes at all,
 #   the *floor*. A network adds a little, the *dynamic* part. Who reports the dynamic part
-#   alone reports a thousandth of the bill.
+#   alone leaves most of the bill out: the last table of this chapter says how much.
 #
 # **A catch.** Papers multiply: "SynOps x 0.9 pJ". Our spiking execution has two kinds of
 # operations in its table above. Which number there tells you that this formula is wrong for
@@ -1174,7 +1181,8 @@ def ledger(run: lesson.Run, net: ab.IntNet, counts: Counts, x: Tensor, found: ab
             timed(plain, batch)
 
     meter = energy.measure(work, run.device)
-    rows.append([f"this {run.device.type}, batches of 100", *energy.cells(meter, 20 * len(batch), 1e3)])
+    per_frame = energy.cells(meter, 20 * len(batch), 1e3)  # mJ a frame and which meter, or that there is none
+    rows.append([f"this {run.device.type}, batches of 100", *per_frame])
     rows += published_energy()
     card = found.energy if found else None
     told = [card.dynamic_per_frame, "measured here"] if card else ["-", ab.NOT_MEASURED]
@@ -1332,8 +1340,8 @@ def gpu_or_npu(run: lesson.Run, found: Found) -> None:
     rows = [
         ["training", "backward pass, floats", "GPU"],
         ["many at once", f"{gain:.1f} x the frames/s in batches", "GPU"],
-        ["dense activity", f"events pay up to {found.ends[100]:.2g} % in batches", "GPU"],
-        ["one at a time", f"events pay up to {found.ends[1]:.2g} %", "NPU"],
+        ["dense activity", f"events pay up to {found.ends[100]:.3g} % in batches", "GPU"],
+        ["one at a time", f"events pay up to {found.ends[1]:.3g} %", "NPU"],
         ["few events", f"here {by_frames:.0f} % (frames), {by_spikes:.0f} % (spikes)", "NPU"],
         ["long waits", f"floor {found.floor:.0f} % and more at 30/s", "lowest floor"],
     ]

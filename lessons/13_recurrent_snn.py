@@ -40,6 +40,7 @@ from snn_course.networks import neurons, recurrent, training
 import numpy as np
 import snntorch as snn
 import torch
+from matplotlib.ticker import MaxNLocator
 from snntorch import surrogate
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -69,7 +70,8 @@ SCALES: lesson.Scales = {
     "gpu": {"seeds": 3, "hidden": 256, "epochs": 15, "pixel_images": 60_000},
 }
 BETA, SLOPE, LSTM_THRESHOLD = 0.9, 4.0, 0.1  # chosen, as RATE is, on images held out of the training set
-DRIVE, GAIN = 3.0, 28.0  # inputs 0..1 become 0..3; the read-out sees rates times 28
+DRIVE = 3.0  # inputs 0..1 become 0..3, so that a bright one makes a neuron fire
+GAIN = 28.0  # the read-out sees mean rates times 28, by rows the number of spikes: 0.1 would be a faint score
 RATE, BATCH = 1e-2, 128
 Curves = dict[str, list[float]]
 Pair = tuple[Tensor, Tensor]  # images or sequences, and labels
@@ -125,7 +127,7 @@ def forgetting(run: lesson.Run) -> None:
     error = 0.0
     for beta in (0.5, 0.9, 0.99):
         left = left_of_one(beta)
-        formula = np.float64(np.float32(beta)) ** np.arange(100)
+        formula = np.float64(np.float32(beta)) ** np.arange(100)  # snn.Leaky is given beta in float32
         error = max(error, np.abs(left - formula).max())
         half_lives[beta] = int(np.argmax(formula <= 0.5))
         ax.plot(left, label=f"beta {beta}")
@@ -164,10 +166,10 @@ def run_ring(strength: float) -> Tensor:
     """Send one spike into three neurons, each of which hears the one before it. Returns: spikes [T, 3]."""
     layer = snn.RLeaky(beta=0.5, linear_features=3)
     nn.init.zeros_(layer.recurrent.bias)
-    layer.recurrent.weight.data = strength * torch.eye(3).roll(1, 0)
+    layer.recurrent.weight.data = strength * torch.eye(3).roll(1, 0)  # row n: neuron n hears n - 1
     spk, mem = layer.init_rleaky()
     cur = torch.zeros(60, 1, 3)  # [T, B, N]
-    cur[2, 0, 0] = 1.5
+    cur[2, 0, 0] = 1.5  # above the threshold of 1
     record = []
     for cur_t in cur:
         spk, mem = layer(cur_t, spk, mem)
@@ -238,7 +240,9 @@ class RLeakyNet(nn.Module):
 # $$c[t] = f[t]\,c[t-1] + i[t]\,g[t], \qquad h[t] = o[t]\,\tanh(c[t]) .$$
 #
 # The forget gate $f$ says what share of the cell is kept, the input gate $i$ what share of
-# the new candidate $g$ gets in, the output gate $o$ what is shown. Compare $f[t]$ with
+# the new candidate $g$ gets in, the output gate $o$ what is shown. Each has weights of its
+# own, $f[t] = \sigma(W_f\,x[t] + V_f\,h[t-1])$ with the sigmoid $\sigma$, and so have $i$,
+# $o$ and, with tanh, $g$: four times the weights of `snn.RLeaky`. Compare $f[t]$ with
 # $\beta$: it does the same, but it is chosen at each step, by the network, for each cell. A
 # gate at 1 keeps a cell for ever. A gate at 0 empties it, when a new sequence begins, say.
 # `snn.Leaky` has neither choice.
@@ -338,7 +342,7 @@ def idiomatic(config: Config, run: lesson.Run, train_set: Pair, test: Pair) -> N
     ratio = times[2] / times[0]
     figures.retitle(fig, f"Plain loops, RLeaky: an image by pixels takes {ratio:.0f} times one by rows")
     run.figure(fig, "plain_loops")
-    minutes = 8 * 8000 * times[2] / 60_000
+    minutes = 8 * 8000 * times[2] / 60_000  # from ms
     run.say(
         f"By rows one pass over {fifth} images brings RLeaky to {accuracies[0]:.0f} % and SLSTM to "
         f"{accuracies[1]:.0f} %. By pixels an image costs RLeaky {times[2]:.0f} ms: 8 passes over 8000 "
@@ -372,15 +376,19 @@ def plain_loops(
     guessing = np.log(10)
     ax.axhline(guessing, color=figures.GREY, ls=":", label="guessing")
     ax.set(xlabel="training step", ylabel="cross-entropy, nats", title=f"{steps} steps, {count} images")
-    ax.legend()
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _, top = ax.get_ylim()
+    ax.set_ylim(0, 1.4 * top)  # room for the legend
+    ax.legend(loc="upper right")
     return rows
 
 
 # %% [markdown]
 # What to see: by rows the loss begins above the line of guessing ($\ln 10 = 2.30$) and
-# falls below it within one pass. By pixels it stays above; so few images teach nothing.
-# What they show is the price. A sequence that is 28 times as long costs an image more than
-# twenty times as much, step by step through Python. Chapter 4 does something about that.
+# falls below it within one pass. By pixels it hardly gets there; so few images teach
+# nothing. What they show is the price: the title says how many times as much an image costs
+# when its sequence is 28 times as long, step by step through Python. Chapter 4 does
+# something about that.
 #
 # ## 3. A threshold that remembers: ALIF
 #
@@ -593,7 +601,7 @@ def stepped(own: Any, cur: Tensor) -> Tensor:
         return slstm_loop(as_slstm(own), cur, len(own.beta))[0]
     if own.recurrent is not None and own.jump is None:
         return rleaky_loop(as_rleaky(own), cur)
-    return alif_loop(cur + own.bias, *own.settings())[0]
+    return alif_loop(cur + own.bias, *own.settings())[0]  # beta, rho, jump and weights, 0 where it has none
 
 
 def gradients(spk: Tensor, cur: Tensor, own: nn.Module) -> tuple[Tensor, ...]:
@@ -730,8 +738,10 @@ def cpu_seconds(net: nn.Module, x: Tensor, y: Tensor) -> float:
 # $$\frac{\partial U[t]}{\partial U[t-k]} = \beta^k$$
 #
 # is left, the same formula as in chapter 1. What the network forgets, it cannot learn
-# either. With recurrent weights the factor of a step is a matrix, $\beta + V^T h$, with
-# surrogate slopes $h$. If it shrinks most directions, the gradient *vanishes*, also where
+# either. With recurrent weights the factor of a step is a matrix, $\beta + V
+# \mathrm{diag}(h)$, with surrogate slopes $h$; how large it is at first, the first values
+# of $V$ decide (`nn.Linear` draws them between $\pm 1/\sqrt{H}$ for $H$ neurons), and
+# training may change it. If it shrinks most directions, the gradient *vanishes*, also where
 # spikes could carry the memory: a membrane far from its threshold has hardly any slope. If
 # it stretches some, the gradient *explodes*: a power of a number above 1. A classical RNN
 # has the same trouble, with the true slopes of its tanh, at most 1. Here the slopes are our
@@ -739,7 +749,9 @@ def cpu_seconds(net: nn.Module, x: Tensor, y: Tensor) -> float:
 #
 # ALIF has a second way back, through the slow threshold, with factors near $\rho$. An LSTM
 # has the cell, with the factor $f[t]$: a gate at 1 is a motorway. Cutting the length of the
-# gradient (*clipping*) tames an explosion. Nothing brings back what has vanished.
+# gradient (*clipping*) tames an explosion. Nothing brings back what has vanished. Nor does
+# truncated BPTT (lesson 09) help: it saves the memory of 784 steps, and cuts off just the
+# long way back that is needed here.
 #
 # Measured here: an error at the last of 784 pixels, and how much of it reaches the current
 # of each step before it, in networks that are not trained yet. Look at SLSTM: its gates
@@ -815,8 +827,8 @@ def draw_gradients(run: lesson.Run, norms: Curves) -> None:
     run.figure(fig, "gradients")
     run.say(
         f"Of an error 200 steps later, Leaky has {norms['Leaky'][200]:.0e} left, ALIF "
-        f"{norms['ALIF'][200]:.0e}, RLeaky {norms['RLeaky'][200]:.1f}. That RLeaky's is no smaller says that "
-        "it does not vanish, not that it points the right way: chapter 7 tries."
+        f"{norms['ALIF'][200]:.0e}, RLeaky {norms['RLeaky'][200]:.1f}. A size says whether a gradient "
+        "vanishes, not whether it points the right way: chapter 7 tries."
     )
 
 
@@ -827,14 +839,16 @@ def draw_gradients(run: lesson.Run, norms: Curves) -> None:
 # What counts is the work of the *recurrent* weights, for $H$ neurons:
 #
 # - RLeaky: a spike meets $H$ weights, so $H$ additions for each spike.
-# - SLSTM: $h$ and the input are numbers, and there are four gates: $8 H^2$ products at each
-#   step, whether anything happens or not.
+# - SLSTM: each of the four gates multiplies $H$ inputs and $H$ values of $h$, all of them
+#   numbers, for each of $H$ cells: $8 H^2$ products at each step, whether anything happens
+#   or not.
 # - LSTM (`nn.LSTM`, no spikes): the same $8 H^2$. The spikes of SLSTM save work only in the
 #   layer *above* it, which sees zeros and ones.
 #
-# (Both counts leave out $W x$, the weights of the input, which all of them have. The counts
-# become energy with the price of an addition, 0.9 pJ, and of a product with its addition,
-# 4.6 pJ, as in lesson 12: arithmetic alone, without memory and wires.)
+# (All counts leave out the first weights, from 28 pixels to $H$ inputs, which are the same
+# for each kind. The counts become energy with the price of an addition, 0.9 pJ, and of a
+# product with its addition, 4.6 pJ, as in lesson 12: arithmetic alone, without memory and
+# wires.)
 #
 # So SLSTM is the stronger learner, and RLeaky the one that an event-driven chip (lesson 12)
 # can run cheaply. ALIF without recurrent weights has none of this cost at all. The LSTM has
@@ -853,7 +867,7 @@ GOALS = {
 
 
 def tame(grad: Tensor) -> Tensor:
-    """Cut a parameter's gradient to length 1; an exploded one (inf, nan) becomes zeros."""
+    """Cut a parameter's gradient to length 1, each for itself; an exploded one (inf, nan) becomes zeros."""
     whole = grad.nan_to_num(0, 0, 0)
     length = grad.norm().clamp(min=1).nan_to_num(1)
     return whole / length
@@ -968,9 +982,9 @@ def compare_with_lstm(run: lesson.Run, rows: list[list[Any]]) -> None:
 
 
 # %% [markdown]
-# What to see in the table: the gates buy the highest accuracies, and cost hundreds of times
-# the arithmetic of RLeaky, which pays only where a spike comes. Compare SLSTM with the LSTM
-# in the last line: that is the price of reading spikes in place of numbers. And ALIF has a
+# What to see in the table: the gates buy the highest accuracies, and cost many times the
+# arithmetic of RLeaky, which pays only where a spike comes. Compare SLSTM with the LSTM in
+# the last line: that is the price of reading spikes in place of numbers. And ALIF has a
 # memory of its own, without a single recurrent operation.
 #
 # ## 7. How far does each one remember?
@@ -1013,7 +1027,7 @@ def recall_once(
 ) -> float:
     """Train one network on store-recall. Returns: its accuracy in %."""
     sizes = (SYMBOLS + 1, 64, SYMBOLS)
-    net = make(run, kind, sizes, 320, CUE, depth)
+    net = make(run, kind, sizes, 320, CUE, depth)  # slow time constants up to 320 steps, for any delay
     name = f"recall {kind} {delay}" + (f" x {depth}" if depth > 1 else "")
     history = train(run, name, net, sets, delay + 2 * CUE)
     return history[-1]["check"]
@@ -1119,13 +1133,13 @@ def recall_by_depth(config: Config, run: lesson.Run, one_layer: list[float]) -> 
         ax.plot(config.delays, curve, "o-", label=name)
     columns = ["", *map(str, config.delays)]
     run.table("Depth: accuracy in %, by delay in steps", columns, rows)
-    told = ", ".join(f"{name} {end:.0f}" for name, end in ends.items())
+    told = ", ".join(f"{end:.0f} ({name})" for name, end in ends.items())
     figures.retitle(fig, f"Horizon in steps: {told}")
     draw_by_delay(ax, config.delays)
     run.figure(fig, "depth")
     run.say(
         f"Horizons in steps by the number of layers: {told}. What another kind of neuron reaches with a "
-        "single layer is in the table of chapter 7."
+        "single layer is in the table before this one."
     )
 
 
@@ -1135,6 +1149,7 @@ def recall_by_depth(config: Config, run: lesson.Run, one_layer: list[float]) -> 
 # Back to digits. By pixels there are 784 steps, with one number at each, so the horizon
 # decides. A plain leaky network is known to fail here (62 to 72 % in the literature, after
 # long training, in the table of Zhang et al. 2024, TC-LIF); that is a result, not a bug.
+# (At quick scale the images are too few for any kind: that run only shows that it runs.)
 
 
 # %%
@@ -1150,6 +1165,12 @@ def by_pixels(config: Config, run: lesson.Run, sets: Sets) -> None:
         name = f"by pixels, {kind}: accuracy"
         run.measure(name, curves[kind][-1], "%", GOALS.get(name))
     draw_pixels(run, curves, len(sets[0][1]))
+    ends = {kind: curve[-1] for kind, curve in curves.items()}
+    best = highest(ends)
+    run.say(
+        f"By pixels {best} is best with {ends[best]:.0f} %, Leaky has {ends['Leaky']:.0f} %; guessing 10 "
+        f"%. One test image of {len(sets[1][1])} is {100 / len(sets[1][1]):.2g} points."
+    )
 
 
 def title_of_pixels(curves: Curves, count: int) -> str:
@@ -1167,6 +1188,7 @@ def draw_pixels(run: lesson.Run, curves: Curves, count: int) -> None:
         passes = range(1, len(curve) + 1)
         ax.plot(passes, curve, "o-", color=COLOUR[kind], label=kind)
     ax.axhline(10, color=figures.GREY, ls="--", label="guessing")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="passes over the images", ylabel="test accuracy, %", ylim=(0, None))
     figures.legend_outside(ax)
     run.figure(fig, "pixels")
@@ -1175,9 +1197,9 @@ def draw_pixels(run: lesson.Run, curves: Curves, count: int) -> None:
 # %% [markdown]
 # Which one to take?
 #
-# - **Leaky**: the answer is in the last few steps. It is also the only one whose currents
-#   and steps a GPU can take apart (chapter 4), so the fastest.
-# - **RLeaky**: a longer memory for additions only, or patterns that spikes must complete.
+# - **Leaky**: the answer is in the last few steps. As in ALIF, no spike comes back, so the
+#   currents of all steps are one product (chapter 4).
+# - **RLeaky**: a longer memory, for additions only.
 # - **ALIF**: a long wait without a spike; good where "was it there?" is the question.
 #   **RALIF** where both are needed.
 # - **SLSTM**: accuracy counts more than energy, and the hardware multiplies. Begin its

@@ -12,7 +12,9 @@ COLOURS = ("lightgrey", *figures.COLOURS, "black", "saddlebrown", "pink", figure
 
 def draw_mesh(ax: Axes, mapping: Mapping) -> None:
     """Draw the nodes of the mesh, four NPs in each, in the colour of the layer that they compute."""
-    for number, (name, places) in enumerate({"mesh": mapping.mesh, **mapping.places}.items()):
+    used = {place for places in mapping.places.values() for place in places}
+    free = [place for place in mapping.mesh if place not in used]
+    for number, (name, places) in enumerate({"free": free, **mapping.places}.items()):
         colour = COLOURS[number % len(COLOURS)]
         for column, row, part in places:
             corner = column + 0.45 * (part % 2), row + 0.45 * (part // 2)

@@ -132,7 +132,7 @@ def fit(
     history: list[dict[str, float]] = state["history"]
     if history:  # this training was cut off: go on
         recipe.at_epoch(len(history) - 1)  # there may be no further one
-    look = Look(net, partial(run.console.print, markup=False))
+    look = Look(net, partial(run.console.print, markup=False), name)
     clock = time.perf_counter if run.device.type == "cuda" else time.process_time
     for epoch in range(len(history), recipe.epochs):
         begun, losses = clock(), []

@@ -113,8 +113,8 @@ class Watch:
 class Look:
     """Takes a training step with a ``Watch`` on it, and says what was found; each finding once."""
 
-    def __init__(self, net: nn.Module, say: Callable[[str], Any]) -> None:
-        self.net, self.say = net, say
+    def __init__(self, net: nn.Module, say: Callable[[str], Any], name: str = "net") -> None:
+        self.net, self.say, self.name = net, say, name
         self.told: set[str] = set()
 
     def __call__(self, take: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -124,7 +124,7 @@ class Look:
         kind, finding = watch.finding()
         if kind and kind not in self.told:
             self.told.add(kind)
-            self.say(f"  Watch: {finding}")
+            self.say(f"  Watch, {self.name}: {finding}")
         return loss
 
 

@@ -141,6 +141,6 @@ def test_fit_tells_of_a_dead_layer(run, capsys) -> None:
     )
     training.fit(run, "dead", Deep(threshold=1e3), images, labels, recipe)
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("neurons.0 never fires") == 1
+    assert said.count("Watch, dead: neurons.0 never fires") == 1
     training.fit(run, "healthy", Deep(), images, labels, recipe)
     assert "Watch" not in capsys.readouterr().out
