@@ -652,8 +652,7 @@ def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
     for ax, (name, point) in zip(rasters, shown.items(), strict=True):
         ordered = sorted(point["rates"], reverse=True)
         curves.semilogy(ordered, label=name)
-        steps = [step for step, _ in point["raster"]]
-        places = [neuron for _, neuron in point["raster"]]
+        steps, places = np.array(point["raster"]).reshape(-1, 2).T
         ax.plot(steps, places, "|", ms=3)
         ax.set(title=f"{name}: {len(steps)} spikes", xlabel="step")
         ax.set_ylim(-5, HIDDEN + 5)
@@ -715,15 +714,20 @@ def order(point: Point) -> tuple[float, float]:
 
 def living(points: list[Point]) -> list[Point]:
     """Give the networks at least half of whose hidden neurons fire."""
-    return [point for point in points if point["dead"] <= HIDDEN]
+    return [point for point in points if point["dead"] <= HIDDEN]  # of 2 * HIDDEN
+
+
+def each(points: list[Point], name: str) -> list[Any]:
+    """Give one of the numbers that were measured, of each point."""
+    return [point[name] for point in points]
 
 
 def knee(points: list[Point]) -> Point:
     """Give the point of a front farthest above the line between its ends (log spikes, both axes 0..1)."""
     if len(points) < 3:
         return points[-1]
-    x = between_ends(np.log([point["spikes"] for point in points]))
-    y = between_ends(np.array([point["chosen by"] for point in points]))
+    x = between_ends(np.log(each(points, "spikes")))
+    y = between_ends(np.array(each(points, "chosen by")))
     above = y - x  # the line between the ends is y = x
     return points[int(np.argmax(above))]
 
@@ -786,11 +790,9 @@ def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
     fig, (left, right) = figures.new(title, columns=2, size=(11, 4.4))
     for kind, marker in MARKERS.items():
         own = of_kind(found, kind)
-        spikes = [point["spikes"] for point in own]
-        accuracy = [point["accuracy"] for point in own]
-        dead = [point["dead"] for point in own]
-        left.plot(spikes, accuracy, marker, ms=7, label=kind)
-        right.plot(spikes, dead, marker, ms=7, label=kind)
+        spikes = each(own, "spikes")
+        left.plot(spikes, each(own, "accuracy"), marker, ms=7, label=kind)
+        right.plot(spikes, each(own, "dead"), marker, ms=7, label=kind)
     draw_front(left, best, sweet, found[PLAIN]["accuracy"])
     left.set(title="What spikes buy", ylabel="test accuracy, %")
     right.set(title="What silence costs", ylabel=f"neurons that never fire, of {2 * HIDDEN}")
@@ -805,9 +807,7 @@ def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
 
 def draw_front(ax: Any, best: list[Point], sweet: Point, top: float) -> None:
     """Draw the front, its knee, and the line one point below the plain network's accuracy."""
-    x = [point["spikes"] for point in best]
-    y = [point["accuracy"] for point in best]
-    ax.plot(x, y, color=figures.GREY, label="front", zorder=1)
+    ax.plot(each(best, "spikes"), each(best, "accuracy"), color=figures.GREY, label="front", zorder=1)
     ax.plot(sweet["spikes"], sweet["accuracy"], "ko", ms=15, mfc="none", label="knee")
     ax.axhline(top - 1, color=figures.GREY, ls=":", label="1 point lost")
     lowest = min(top - 8, sweet["accuracy"] - 2)
