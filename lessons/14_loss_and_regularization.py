@@ -90,7 +90,8 @@ SCALES: lesson.Scales = {
 # $$900 \times 500 + 600 \times 10 = 456\,000 \text{ SynOps} .$$
 #
 # The first layer makes nearly all of them. Two networks with as many spikes may differ
-# widely in SynOps: it matters *where* a spike is saved.
+# widely in SynOps: it matters *where* a spike is saved. (The table of chapter 3 has the
+# spikes of layer 1 beside the sum, for each network that is trained.)
 #
 # The pixels are no part of this sum. They are numbers, not spikes: what they do at the
 # first layer are multiplications, once for each image, however sparse the network is.
@@ -556,11 +557,18 @@ def tabulate(run: lesson.Run, found: dict[str, Point]) -> None:
     for name, point in found.items():
         accuracy = point["accuracy"]
         spikes = point["spikes"]
+        first, _ = point["by layer"]
         thousands = point["synops"] / 1000
         dead = float(point["dead"])
-        rows.append([name, accuracy, spikes, thousands, dead])
-    columns = ["point", "accuracy, %", "spikes", "1000 SynOps", "dead neurons"]
+        rows.append([name, accuracy, spikes, first, thousands, dead])
+    columns = ["point", "accuracy, %", "spikes", "in layer 1", "1000 SynOps", "dead neurons"]
     run.table(f"Test images; hidden neurons: {2 * HIDDEN}", columns, rows)
+    plain = found[PLAIN]
+    first, _ = plain["by layer"]
+    run.say(
+        f"Layer 1 of the plain network sends {100 * first / plain['spikes']:.0f} % of the spikes, and they "
+        f"make {100 * HIDDEN * first / plain['synops']:.0f} % of the SynOps."
+    )
 
 
 # %% [markdown]
@@ -685,7 +693,17 @@ def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
 # images, so that the choice cannot flatter itself.
 #
 # Knee and sweet spot answer two questions, and may be two networks. The knee looks at the
-# shape of the front alone. The sweet spot begins with what you can spare.
+# shape of the front alone. The sweet spot begins with what you can spare. It may be half
+# dead, if it knows enough: then its dead neurons can be left out for good.
+#
+# Why spikes on the axis, and not SynOps? Spikes are what the price was on, and they are
+# counted alike on every chip; what one costs differs. The run says whether SynOps would
+# have chosen another network.
+#
+# *How to look at the figure.* On the left, far up and far left is good. The line joins the
+# front; it was found on held-out images and is drawn with test accuracies, so it may dip. A
+# network that lost more than 8 points lies below the panel. On the right are the same
+# networks, with the neurons that never fire: which kind pays for few spikes with many dead?
 
 
 # %%
@@ -749,6 +767,11 @@ def judge(run: lesson.Run, found: dict[str, Point]) -> tuple[list[Point], Point,
     close = [point for point in candidates if point["chosen by"] >= enough]
     cheap = min(close, key=order)
     report_choice(run, plain, sweet, cheap)
+    fewest = min(each(close, "synops"))
+    run.say(
+        f"Of those within a point of accuracy, the cheapest in SynOps has {fewest / 1000:.0f} thousand, the "
+        f"one with the fewest spikes {cheap['synops'] / 1000:.0f} thousand."
+    )
     return best, sweet, cheap
 
 
