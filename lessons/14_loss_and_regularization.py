@@ -313,9 +313,11 @@ def slope_of(kind: str, strength: float, rate: Tensor) -> Tensor:
 
 
 def title_of_penalties(quiet: dict[str, float], busy: dict[str, float]) -> str:
-    """Say by how much each regulariser pulls harder at a busy neuron than at a quiet one."""
-    told = [f"{kind} {pull - quiet[kind]:.3g}" for kind, pull in busy.items()]
-    return "Pull at rate 0.2 above that at rate 0.02: " + ", ".join(told)
+    """Say how hard each regulariser pulls at a quiet neuron, and at a busy one."""
+    told = []
+    for kind, pull in busy.items():
+        told.append(f"{kind} {quiet[kind]:.3g} and {pull:.3g}")
+    return "Pull at a neuron of rate 0.02, and of 0.2: " + ", ".join(told)
 
 
 def draw_penalties(run: lesson.Run) -> None:
@@ -331,7 +333,7 @@ def draw_penalties(run: lesson.Run) -> None:
         busy[kind] = pull[-1].item()
         ax.plot(rate.detach(), pull, label=f"{kind}, {strength:g}")
     ax.axhline(0, color=figures.GREY, lw=0.8)
-    ax.set(xlabel="rate, spikes per step", ylabel="slope of the penalty")
+    ax.set(xlabel="rate, spikes per step", ylabel="pull: slope of the penalty")
     figures.legend_outside(ax)
     figures.retitle(fig, title_of_penalties(quiet, busy))
     run.figure(fig, "penalties")
