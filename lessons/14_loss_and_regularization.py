@@ -141,7 +141,8 @@ class Net(nn.Module):
 # compares the two.
 #
 # Beside accuracy, spikes and SynOps it notes each hidden neuron's *rate*: its spikes per
-# step, 0 to 1. A neuron whose rate is exactly 0 over all these images is called *dead*.
+# step, 0 to 1. A neuron whose rate is exactly 0, for every image of the set, is called
+# *dead*.
 
 
 # %%
@@ -182,7 +183,7 @@ def measure(net: Net, shown: data.Images) -> Point:
             both = torch.cat([spk1, spk2], 2)  # [T, B, 2 H]
             fired += both.sum((0, 1))
     per_image = fired.cpu() / len(shown)  # [2 H]
-    counted = operations.Operations.sum(counter.per_sample(len(shown)))
+    counted = operations.Operations.sum(counter.per_sample(len(shown)))  # over the layers
     first, second = per_image.split(HIDDEN)
     return {
         "accuracy": 100 * right / len(shown),
@@ -232,8 +233,10 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 #
 # Look at their slopes. L1 pulls at each spike with the same force, whoever fires it: a
 # neuron that fires rarely can be pulled to 0. L2 pulls in proportion to the rate: hard at
-# the busy, hardly at the quiet. A *budget* leaves each neuron alone between a lowest and a
-# highest rate; above it pulls down, below it pulls up.
+# the busy, hardly at the quiet. (Mind the order: the square of the *mean* rate is another
+# price. It knows the sum of all spikes only, and pulls at all neurons alike, as L1 does.) A
+# *budget* leaves each neuron alone between a lowest and a highest rate; above it pulls
+# down, below it pulls up.
 #
 # An example: one neuron at rate 0.2, another at 0.02, and strength 1. L1 pulls at both with
 # 1. L2 pulls at the first with $2 \times 0.2 = 0.4$, at the second with 0.04: ten times
@@ -243,10 +246,9 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 # The gradient goes through the spikes, so by the surrogate gradient of lesson 07: the price
 # reaches a weight while the membrane is *near the threshold*. That cuts both ways. A neuron
 # far above threshold hears little of the price. And a neuron that has fallen silent, far
-# below, hears little of anything, of the price or of the loss. A neuron that fires for no
-# image is called *dead*. How dead it is depends on the tails of the surrogate: chapter 6
-# tries to wake some. The lower end of a budget works before that: it holds neurons back
-# while they still hear well.
+# below, hears little of anything, of the price or of the loss. Whether a dead neuron can
+# come back depends on the tails of the surrogate: chapter 6 tries to wake some. The lower
+# end of a budget works before that: it holds neurons back while they still hear well.
 #
 # `prove_penalties` compares the gradients with these slopes. Then a figure draws the pull
 # against the rate: a level line, a slanted line, and one that is 0 in between and turns
@@ -295,7 +297,7 @@ def prove_penalties(run: lesson.Run) -> None:
     for kind, slope in wanted.items():
         strength = high if kind == "budget" else 3.0
         error = slope_of(kind, strength, rate) - slope
-        worst = error.abs().max() / len(rate)
+        worst = error.abs().max() / len(rate)  # slope_of gives N times the gradient
         run.proof(f"{kind}: gradient = derivative", worst.item())
     spk = torch.zeros(4, 8, 5)  # [T, B, N]
     spk[::2, ::3] = 1
@@ -512,10 +514,11 @@ def under_noise(
 # ### The sweep
 #
 # No formula says which strength is right, so we try several of each kind, from one that
-# hardly counts to one that hurts. For L1 and L2 each is some three to ten times the one
-# before. For the budget the highest free rate goes down. Each point is a training of its
-# own and needs none of the others, so they run side by side, in processes or on machines.
-# One point is computed twice, elsewhere and here: the proof that it makes no difference.
+# hardly counts to one that hurts. At cpu scale each strength of L1 and L2 is some three to
+# ten times the one before, and the highest free rate of the budget is halved or so; at
+# quick scale a few points must do. Each point is a training of its own and needs none of
+# the others, so they run side by side, in processes or on machines. One short training is
+# done twice, elsewhere and here: the proof that it makes no difference.
 
 
 # %%
@@ -529,7 +532,7 @@ QUICK: dict[str, tuple[float, ...]] = {  # the catch is among them
     "L2": (20.0,),
     "budget": (0.1, 0.05),
 }
-BRIEF = "brief"
+BRIEF = "brief"  # the training that is done twice
 
 
 def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str, Point]:
@@ -585,7 +588,8 @@ def tabulate(run: lesson.Run, found: dict[str, Point]) -> None:
 # What does theory let you expect? L1 asks the same of each spike, so it leaves the busy
 # neurons busy if they are useful, and takes the rare spikes first. L2 asks most of the
 # busy, so it cuts the tallest rates down, and spreads the work. Look at the left end of the
-# curves in the figure (the busiest neurons) and at their right end (the rarest).
+# curves in the figure (the busiest neurons) and at their right end (the rarest). A rate of
+# 0 has no place on a logarithmic axis: a curve plunges where the dead begin.
 
 
 # %%
@@ -845,8 +849,9 @@ def draw_front(ax: Any, best: list[Point], sweet: Point, top: float) -> None:
 # Someone turns the strength up. The loss falls, the penalty falls, the spikes fall: to
 # zero. Energy: none. The log of the training looks fine. Which number would tell you?
 #
-# The *accuracy* would, and so would the number of *dead neurons*, long before. A network
-# without spikes answers from its biases, the same for each image.
+# The *accuracy* would, and so would the number of *dead neurons*: in the table of chapter 3
+# it grows while the accuracy still holds. A network without spikes answers from its biases,
+# the same for each image, so it is right for about one digit in ten.
 #
 # So take the price away again, and train on. Do the dead wake? The loss wants them back,
 # but reaches them only through the tail of the surrogate. The run tries it on a copy that a
@@ -935,8 +940,8 @@ def try_to_wake(
 # (ANN) with the same layers and ReLU in place of spikes, trained with the same loss, on the
 # same images, for as many epochs. Both, and the sparse networks, see test images with noise
 # on each pixel that none of them was trained with. Ask two questions of the table: is the
-# plain spiking network ahead of the ANN? And does each way to save spikes cost as much of
-# what is left under noise?
+# plain spiking network ahead of the ANN? And which of the sparse ones, about equal on clean
+# images, falls least under noise?
 #
 # A sparse network answers from fewer spikes. If noise adds or takes some, that is a larger
 # part of what it has to go by. So what looks free on clean images may be paid for here.
