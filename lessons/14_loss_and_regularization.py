@@ -90,7 +90,8 @@ SCALES: lesson.Scales = {
 # $$900 \times 500 + 600 \times 10 = 456\,000 \text{ SynOps} .$$
 #
 # The first layer makes nearly all of them. Two networks with as many spikes may differ
-# widely in SynOps: it matters *where* a spike is saved.
+# widely in SynOps: it matters *where* a spike is saved. (The table of chapter 3 has the
+# spikes of layer 1 beside the sum, for each network that is trained.)
 #
 # The pixels are no part of this sum. They are numbers, not spikes: what they do at the
 # first layer are multiplications, once for each image, however sparse the network is.
@@ -140,7 +141,8 @@ class Net(nn.Module):
 # compares the two.
 #
 # Beside accuracy, spikes and SynOps it notes each hidden neuron's *rate*: its spikes per
-# step, 0 to 1. A neuron whose rate is exactly 0 over all these images is called *dead*.
+# step, 0 to 1. A neuron whose rate is exactly 0, for every image of the set, is called
+# *dead*.
 
 
 # %%
@@ -181,7 +183,7 @@ def measure(net: Net, shown: data.Images) -> Point:
             both = torch.cat([spk1, spk2], 2)  # [T, B, 2 H]
             fired += both.sum((0, 1))
     per_image = fired.cpu() / len(shown)  # [2 H]
-    counted = operations.Operations.sum(counter.per_sample(len(shown)))
+    counted = operations.Operations.sum(counter.per_sample(len(shown)))  # over the layers
     first, second = per_image.split(HIDDEN)
     return {
         "accuracy": 100 * right / len(shown),
@@ -231,8 +233,10 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 #
 # Look at their slopes. L1 pulls at each spike with the same force, whoever fires it: a
 # neuron that fires rarely can be pulled to 0. L2 pulls in proportion to the rate: hard at
-# the busy, hardly at the quiet. A *budget* leaves each neuron alone between a lowest and a
-# highest rate; above it pulls down, below it pulls up.
+# the busy, hardly at the quiet. (Mind the order: the square of the *mean* rate is another
+# price. It knows the sum of all spikes only, and pulls at all neurons alike, as L1 does.) A
+# *budget* leaves each neuron alone between a lowest and a highest rate; above it pulls
+# down, below it pulls up.
 #
 # An example: one neuron at rate 0.2, another at 0.02, and strength 1. L1 pulls at both with
 # 1. L2 pulls at the first with $2 \times 0.2 = 0.4$, at the second with 0.04: ten times
@@ -242,10 +246,9 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 # The gradient goes through the spikes, so by the surrogate gradient of lesson 07: the price
 # reaches a weight while the membrane is *near the threshold*. That cuts both ways. A neuron
 # far above threshold hears little of the price. And a neuron that has fallen silent, far
-# below, hears little of anything, of the price or of the loss. A neuron that fires for no
-# image is called *dead*. How dead it is depends on the tails of the surrogate: chapter 6
-# tries to wake some. The lower end of a budget works before that: it holds neurons back
-# while they still hear well.
+# below, hears little of anything, of the price or of the loss. Whether a dead neuron can
+# come back depends on the tails of the surrogate: chapter 6 tries to wake some. The lower
+# end of a budget works before that: it holds neurons back while they still hear well.
 #
 # `prove_penalties` compares the gradients with these slopes. Then a figure draws the pull
 # against the rate: a level line, a slanted line, and one that is 0 in between and turns
@@ -294,7 +297,7 @@ def prove_penalties(run: lesson.Run) -> None:
     for kind, slope in wanted.items():
         strength = high if kind == "budget" else 3.0
         error = slope_of(kind, strength, rate) - slope
-        worst = error.abs().max() / len(rate)
+        worst = error.abs().max() / len(rate)  # slope_of gives N times the gradient
         run.proof(f"{kind}: gradient = derivative", worst.item())
     spk = torch.zeros(4, 8, 5)  # [T, B, N]
     spk[::2, ::3] = 1
@@ -312,9 +315,11 @@ def slope_of(kind: str, strength: float, rate: Tensor) -> Tensor:
 
 
 def title_of_penalties(quiet: dict[str, float], busy: dict[str, float]) -> str:
-    """Say by how much each regulariser pulls harder at a busy neuron than at a quiet one."""
-    told = [f"{kind} {pull - quiet[kind]:.3g}" for kind, pull in busy.items()]
-    return "Pull at rate 0.2 above that at rate 0.02: " + ", ".join(told)
+    """Say how hard each regulariser pulls at a quiet neuron, and at a busy one."""
+    told = []
+    for kind, pull in busy.items():
+        told.append(f"{kind} {quiet[kind]:.3g} and {pull:.3g}")
+    return "Pull at a neuron of rate 0.02, and of 0.2: " + ", ".join(told)
 
 
 def draw_penalties(run: lesson.Run) -> None:
@@ -330,7 +335,7 @@ def draw_penalties(run: lesson.Run) -> None:
         busy[kind] = pull[-1].item()
         ax.plot(rate.detach(), pull, label=f"{kind}, {strength:g}")
     ax.axhline(0, color=figures.GREY, lw=0.8)
-    ax.set(xlabel="rate, spikes per step", ylabel="slope of the penalty")
+    ax.set(xlabel="rate, spikes per step", ylabel="pull: slope of the penalty")
     figures.legend_outside(ax)
     figures.retitle(fig, title_of_penalties(quiet, busy))
     run.figure(fig, "penalties")
@@ -509,10 +514,11 @@ def under_noise(
 # ### The sweep
 #
 # No formula says which strength is right, so we try several of each kind, from one that
-# hardly counts to one that hurts. For L1 and L2 each is some three to ten times the one
-# before. For the budget the highest free rate goes down. Each point is a training of its
-# own and needs none of the others, so they run side by side, in processes or on machines.
-# One point is computed twice, elsewhere and here: the proof that it makes no difference.
+# hardly counts to one that hurts. At cpu scale each strength of L1 and L2 is some three to
+# ten times the one before, and the highest free rate of the budget is halved or so; at
+# quick scale a few points must do. Each point is a training of its own and needs none of
+# the others, so they run side by side, in processes or on machines. One short training is
+# done twice, elsewhere and here: the proof that it makes no difference.
 
 
 # %%
@@ -526,7 +532,7 @@ QUICK: dict[str, tuple[float, ...]] = {  # the catch is among them
     "L2": (20.0,),
     "budget": (0.1, 0.05),
 }
-BRIEF = "brief"
+BRIEF = "brief"  # the training that is done twice
 
 
 def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str, Point]:
@@ -556,11 +562,18 @@ def tabulate(run: lesson.Run, found: dict[str, Point]) -> None:
     for name, point in found.items():
         accuracy = point["accuracy"]
         spikes = point["spikes"]
+        first, _ = point["by layer"]
         thousands = point["synops"] / 1000
         dead = float(point["dead"])
-        rows.append([name, accuracy, spikes, thousands, dead])
-    columns = ["point", "accuracy, %", "spikes", "1000 SynOps", "dead neurons"]
+        rows.append([name, accuracy, spikes, first, thousands, dead])
+    columns = ["point", "accuracy, %", "spikes", "in layer 1", "1000 SynOps", "dead neurons"]
     run.table(f"Test images; hidden neurons: {2 * HIDDEN}", columns, rows)
+    plain = found[PLAIN]
+    first, _ = plain["by layer"]
+    run.say(
+        f"Layer 1 of the plain network sends {100 * first / plain['spikes']:.0f} % of the spikes, and they "
+        f"make {100 * HIDDEN * first / plain['synops']:.0f} % of the SynOps."
+    )
 
 
 # %% [markdown]
@@ -575,7 +588,8 @@ def tabulate(run: lesson.Run, found: dict[str, Point]) -> None:
 # What does theory let you expect? L1 asks the same of each spike, so it leaves the busy
 # neurons busy if they are useful, and takes the rare spikes first. L2 asks most of the
 # busy, so it cuts the tallest rates down, and spreads the work. Look at the left end of the
-# curves in the figure (the busiest neurons) and at their right end (the rarest).
+# curves in the figure (the busiest neurons) and at their right end (the rarest). A rate of
+# 0 has no place on a logarithmic axis: a curve plunges where the dead begin.
 
 
 # %%
@@ -652,8 +666,7 @@ def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
     for ax, (name, point) in zip(rasters, shown.items(), strict=True):
         ordered = sorted(point["rates"], reverse=True)
         curves.semilogy(ordered, label=name)
-        steps = [step for step, _ in point["raster"]]
-        places = [neuron for _, neuron in point["raster"]]
+        steps, places = np.array(point["raster"]).reshape(-1, 2).T
         ax.plot(steps, places, "|", ms=3)
         ax.set(title=f"{name}: {len(steps)} spikes", xlabel="step")
         ax.set_ylim(-5, HIDDEN + 5)
@@ -686,7 +699,17 @@ def draw_patterns(run: lesson.Run, shown: dict[str, Point]) -> None:
 # images, so that the choice cannot flatter itself.
 #
 # Knee and sweet spot answer two questions, and may be two networks. The knee looks at the
-# shape of the front alone. The sweet spot begins with what you can spare.
+# shape of the front alone. The sweet spot begins with what you can spare. It may be half
+# dead, if it knows enough: then its dead neurons can be left out for good.
+#
+# Why spikes on the axis, and not SynOps? Spikes are what the price was on, and they are
+# counted alike on every chip; what one costs differs. The run says whether SynOps would
+# have chosen another network.
+#
+# *How to look at the figure.* On the left, far up and far left is good. The line joins the
+# front; it was found on held-out images and is drawn with test accuracies, so it may dip. A
+# network that lost more than 8 points lies below the panel. On the right are the same
+# networks, with the neurons that never fire: which kind pays for few spikes with many dead?
 
 
 # %%
@@ -715,15 +738,20 @@ def order(point: Point) -> tuple[float, float]:
 
 def living(points: list[Point]) -> list[Point]:
     """Give the networks at least half of whose hidden neurons fire."""
-    return [point for point in points if point["dead"] <= HIDDEN]
+    return [point for point in points if point["dead"] <= HIDDEN]  # of 2 * HIDDEN
+
+
+def each(points: list[Point], name: str) -> list[Any]:
+    """Give one of the numbers that were measured, of each point."""
+    return [point[name] for point in points]
 
 
 def knee(points: list[Point]) -> Point:
     """Give the point of a front farthest above the line between its ends (log spikes, both axes 0..1)."""
     if len(points) < 3:
         return points[-1]
-    x = between_ends(np.log([point["spikes"] for point in points]))
-    y = between_ends(np.array([point["chosen by"] for point in points]))
+    x = between_ends(np.log(each(points, "spikes")))
+    y = between_ends(np.array(each(points, "chosen by")))
     above = y - x  # the line between the ends is y = x
     return points[int(np.argmax(above))]
 
@@ -745,6 +773,11 @@ def judge(run: lesson.Run, found: dict[str, Point]) -> tuple[list[Point], Point,
     close = [point for point in candidates if point["chosen by"] >= enough]
     cheap = min(close, key=order)
     report_choice(run, plain, sweet, cheap)
+    fewest = min(each(close, "synops"))
+    run.say(
+        f"Of those within a point of accuracy, the cheapest in SynOps has {fewest / 1000:.0f} thousand, the "
+        f"one with the fewest spikes {cheap['synops'] / 1000:.0f} thousand."
+    )
     return best, sweet, cheap
 
 
@@ -786,11 +819,9 @@ def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
     fig, (left, right) = figures.new(title, columns=2, size=(11, 4.4))
     for kind, marker in MARKERS.items():
         own = of_kind(found, kind)
-        spikes = [point["spikes"] for point in own]
-        accuracy = [point["accuracy"] for point in own]
-        dead = [point["dead"] for point in own]
-        left.plot(spikes, accuracy, marker, ms=7, label=kind)
-        right.plot(spikes, dead, marker, ms=7, label=kind)
+        spikes = each(own, "spikes")
+        left.plot(spikes, each(own, "accuracy"), marker, ms=7, label=kind)
+        right.plot(spikes, each(own, "dead"), marker, ms=7, label=kind)
     draw_front(left, best, sweet, found[PLAIN]["accuracy"])
     left.set(title="What spikes buy", ylabel="test accuracy, %")
     right.set(title="What silence costs", ylabel=f"neurons that never fire, of {2 * HIDDEN}")
@@ -805,9 +836,7 @@ def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
 
 def draw_front(ax: Any, best: list[Point], sweet: Point, top: float) -> None:
     """Draw the front, its knee, and the line one point below the plain network's accuracy."""
-    x = [point["spikes"] for point in best]
-    y = [point["accuracy"] for point in best]
-    ax.plot(x, y, color=figures.GREY, label="front", zorder=1)
+    ax.plot(each(best, "spikes"), each(best, "accuracy"), color=figures.GREY, label="front", zorder=1)
     ax.plot(sweet["spikes"], sweet["accuracy"], "ko", ms=15, mfc="none", label="knee")
     ax.axhline(top - 1, color=figures.GREY, ls=":", label="1 point lost")
     lowest = min(top - 8, sweet["accuracy"] - 2)
@@ -820,8 +849,9 @@ def draw_front(ax: Any, best: list[Point], sweet: Point, top: float) -> None:
 # Someone turns the strength up. The loss falls, the penalty falls, the spikes fall: to
 # zero. Energy: none. The log of the training looks fine. Which number would tell you?
 #
-# The *accuracy* would, and so would the number of *dead neurons*, long before. A network
-# without spikes answers from its biases, the same for each image.
+# The *accuracy* would, and so would the number of *dead neurons*: in the table of chapter 3
+# it grows while the accuracy still holds. A network without spikes answers from its biases,
+# the same for each image, so it is right for about one digit in ten.
 #
 # So take the price away again, and train on. Do the dead wake? The loss wants them back,
 # but reaches them only through the tail of the surrogate. The run tries it on a copy that a
@@ -910,8 +940,8 @@ def try_to_wake(
 # (ANN) with the same layers and ReLU in place of spikes, trained with the same loss, on the
 # same images, for as many epochs. Both, and the sparse networks, see test images with noise
 # on each pixel that none of them was trained with. Ask two questions of the table: is the
-# plain spiking network ahead of the ANN? And does each way to save spikes cost as much of
-# what is left under noise?
+# plain spiking network ahead of the ANN? And which of the sparse ones, about equal on clean
+# images, falls least under noise?
 #
 # A sparse network answers from fewer spikes. If noise adds or takes some, that is a larger
 # part of what it has to go by. So what looks free on clean images may be paid for here.

@@ -149,4 +149,4 @@ def test_titles_say_what_was_measured():
         == "Spikes an image, and the rate of the busiest neuron: plain 5 spikes, 0.20; L1 1 9 spikes, 0.50"
     )
     title = L.title_of_penalties({"L1": 5.0, "L2": 1.0}, {"L1": 5.0, "L2": 0.5})
-    assert title == "Pull at rate 0.2 above that at rate 0.02: L1 0, L2 -0.5"
+    assert title == "Pull at a neuron of rate 0.02, and of 0.2: L1 5 and 5, L2 1 and 0.5"
