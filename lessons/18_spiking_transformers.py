@@ -374,7 +374,7 @@ def draw_ways(run: lesson.Run, spent: Curves) -> None:
         left.plot(TOKENS, products[name], style, label=name)
         right.plot(TOKENS, spent[name], style, label=name)
     left.set(title=f"Products of a head, d = {FEATURES}", ylabel="products")
-    right.set(title="Time, measured", ylabel="ms")
+    right.set(title="Time, measured", ylabel="time, ms")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel="tokens N")
         ax.legend()
@@ -1003,8 +1003,9 @@ def draw_gap(run: lesson.Run, found: Curves, steps: list[float]) -> None:
     left.bar(places + 0.2, found["spikes"], width=0.38, label="spikes")
     left.set(title="One head, one step, few images", ylabel="test accuracy, %")
     left.set_xticks(range(len(MIXINGS)), MIXINGS)
+    left.axhline(10, color=figures.GREY, ls=":", label="guessing")
     left.set_ylim(0, 1.2 * max(found["ReLU"] + found["spikes"]))
-    left.legend(loc="upper left", ncols=2)
+    left.legend(loc="upper left", ncols=3)
     right.plot(STEPS, steps, "o-")
     right.set(title="The Spikformer of above, run longer", xlabel="time steps T", ylabel="test accuracy, %")
     right.set_ylim(0, 1.2 * max(steps))
@@ -1094,17 +1095,17 @@ def draw_catch(run: lesson.Run, found: Curves) -> None:
     untrained = dict(zip(SCALED, found["fire, untrained"], strict=True))
     usual, without = untrained[SCALE], untrained[1.0]
     fig, (ax,) = figures.new(
-        f"Without the scale {without:.0f} % of the neurons behind the mixing fire, with 1/8 {usual:.0f} %"
+        f"Behind the mixing {usual:.0f} % of neurons fire with s = {SCALE:g}, {without:.0f} % without a scale"
     )
     for (name, values), style in zip(found.items(), ("o-", "o--", "s:"), strict=True):
         ax.plot(SCALED, values, style, label=name)
-    ax.axvline(SCALE, color=figures.GREY, lw=1)
-    ax.set(xlabel="scale s of a net trained with 1/8 (1: none)", xscale="log")
-    ax.set(ylabel="%", ylim=(0, 100))
+    ax.axvline(SCALE, color=figures.GREY, lw=1, label=f"trained with {SCALE:g}")
+    ax.set(xlabel="scale s (1: none)", xscale="log")
+    ax.set(ylabel="share of neurons, or of images, %", ylim=(0, 100))
     figures.legend_outside(ax)
     run.figure(fig, "catch_scale")
     run.say(
-        f"Before training, {usual:.0f} % of these neurons fire with s = 1/8, {without:.0f} % without a "
+        f"Before training, {usual:.0f} % of these neurons fire with s = {SCALE:g}, {without:.0f} % without a "
         "scale. The right s depends on tokens, features and firing rates: it is set by hand here."
     )
 
@@ -1320,8 +1321,9 @@ def draw_claims(run: lesson.Run, ours: float, needed: float) -> None:
     for claim in PUBLISHED:
         place = (claim.millijoules, claim.accuracy)
         left.plot(*place, "o", color=figures.BLUE)
-        left.annotate(f" {claim.net}", place, fontsize=7)
-    left.set(title="Published, ImageNet", xlim=(0, 50))
+        near = (5, -2)  # to the right of its point
+        left.annotate(claim.net, place, near, textcoords="offset points", fontsize=7)
+    left.set(title="Published, ImageNet", xlim=(0, 60))
     left.set(xlabel="energy by count, mJ", ylabel="accuracy, %")
     rates = torch.logspace(-2.3, 0, 60)
     right.plot(100 * rates, attention_ratio(196, 768, 4, rates))
