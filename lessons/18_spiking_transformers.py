@@ -5,8 +5,8 @@ Reading:  Zhou et al. (2023) sec. 3, Spikformer; Yao et al. (2023), Spike-driven
 Run:      python lessons/18_spiking_transformers.py
 Expect:   about 70 % of CIFAR-10 with spikes, 77.4 ± 0.3 % with an ANN of equal size. The ANN's arithmetic
           takes about 5 times the energy on paper; on a CPU the spikes take 2.9 times the memory and 4 to 5
-          times the time (quick scale: 96 against 34 MB, 0.69 against 0.14 ms). SSA by additions = by
-          matmul. 3 seeds, 24 minutes on two CPU cores.
+          times the time (quick scale: 96 against 34 MB, 0.69 against 0.14 ms). Attention by additions alone
+          = by matmul. 3 seeds, 24 minutes on two CPU cores.
 """
 
 # %% [markdown]
@@ -92,18 +92,22 @@ L9 = lesson.load(9)  # its meter of what autograd keeps
 # The entry $(i, j)$ of $Q K^T$ tells how well the query of token $i$ fits the key of token
 # $j$. *Softmax* takes $e$ to the power of each entry and divides by the sum of the row. So
 # a row becomes *shares* that add up to 1, and token $i$ gets a mean of all values, weighted
-# by its shares.
+# by its shares. (Why $\sqrt d$? An entry is a sum of $d$ products, whose spread grows as
+# $\sqrt d$. Without the division, one token would get nearly all, and softmax hardly any
+# gradient.)
 #
 # *Spiking Self-Attention* (SSA; Zhou et al. 2023) first sends $Q$, $K$ and $V$ through
 # spiking neurons. So all three hold only 0 and 1. Then
 #
 # $$\mathrm{SSA}(Q, K, V) = \mathrm{SN}\left(Q K^T V \cdot s\right) .$$
 #
-# SN is a layer of spiking neurons, $s$ a fixed scale. Softmax is gone. Why is it not
-# needed? Its $e^x$ is there to make all weights positive. $Q K^T$ of spikes is so already:
-# it *counts* the features that two tokens share, and a count is never negative. What
-# softmax also does, the division by the sum of the row, is lost: no query can say any more
-# "this token, and not the others". Chapter 5 looks for what that costs.
+# SN is a layer of spiking neurons. The scale $s$, a fixed number, brings the sums near
+# their threshold: the more tokens and features, the larger the sums, and the smaller it
+# must be. Softmax is gone. Why is it not needed? Its $e^x$ is there to make all weights
+# positive. $Q K^T$ of spikes is so already: it *counts* the features that two tokens
+# share, and a count is never negative. What softmax also does, the division by the sum of
+# the row, is lost: no query can say any more "this token, and not the others". Chapter 5
+# looks for what that costs.
 #
 # Four tokens with three features are enough to see it all. Take a pencil: row 0 of $Q$ is
 # (1, 0, 1), row 0 of $K$ as well, so they share 2 features. The other keys share 1 feature
@@ -130,7 +134,7 @@ BETA = 0.5  # of all neurons here
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Standard attention of Q, K, V [..., N, d]. Returns: a weighted mean of values for each token."""
-    fits = q @ k.mT / math.sqrt(q.shape[-1])  # [..., N, N]
+    fits = q @ k.mT / math.sqrt(q.shape[-1])  # [..., N, N]; .mT turns round the last two axes
     return fits.softmax(-1) @ v  # [..., N, d]
 
 
@@ -292,11 +296,12 @@ def add_up(spk: Tensor, values: Tensor) -> tuple[Tensor, int]:
 #
 # ($\odot$ multiplies entry by entry; of spikes it is a logical AND, no multiplication.)
 # What is left to add up are the $N d$ bits of $K \odot V$: no square of anything. In the
-# authors' code the mask opens with the first shared spike: its neuron has threshold 0.5,
-# and halves its input.
+# authors' code the mask opens with the first shared spike: its neuron halves its input and
+# fires from 0.5 on.
 #
 # Below, $d = 32$: one *head*. A network lets several attentions run side by side, each on a
-# part of the features; each of them is called a head.
+# part of the features; each of them is called a head. So a token can ask several questions
+# at once, and look for each at other tokens.
 
 
 # %%
@@ -335,7 +340,7 @@ def time_ways(run: lesson.Run) -> Curves:
     for name, way in WAYS.items():
         spent[name] = []
         for tokens in TOKENS:
-            spikes = torch.rand(3, tokens, FEATURES, device=run.device) < 0.15
+            spikes = torch.rand(3, tokens, FEATURES, device=run.device) < 0.15  # zeros take time, too
             spent[name].append(best_time(way, *spikes.float()))
     gain = spent["(Q K^T) V"][-1] / spent["Q (K^T V)"][-1]
     run.measure(f"{TOKENS[-1]} tokens: gain of Q (K^T V)", gain, "x", at_least=2, speed=True)
@@ -374,7 +379,7 @@ def draw_ways(run: lesson.Run, spent: Curves) -> None:
         left.plot(TOKENS, products[name], style, label=name)
         right.plot(TOKENS, spent[name], style, label=name)
     left.set(title=f"Products of a head, d = {FEATURES}", ylabel="products")
-    right.set(title="Time, measured", ylabel="ms")
+    right.set(title="Time, measured", ylabel="time, ms")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel="tokens N")
         ax.legend()
@@ -398,10 +403,10 @@ def draw_ways(run: lesson.Run, spent: Curves) -> None:
 #
 # **Patch splitting.** A plain vision transformer cuts the picture into squares. Spikformer
 # uses a small stack of convolutions: two of them halve the picture, so of 32 x 32 pixels 8
-# x 8 = 64 tokens are left. The last convolution looks at neighbouring tokens, and so tells
-# each token *where* it is. Nothing after it knows about places: attention treats tokens as
-# a set. (The picture stands still, so the first convolution is computed once, not at each
-# step: lesson 08.)
+# x 8 = 64 tokens are left. The last convolution adds to each token what stands beside it.
+# Through the zeros around the picture it also tells a token near the border *where* it is.
+# Nothing after it knows about places: attention treats tokens as a set. (The picture stands
+# still, so the first convolution is computed once, not at each step: lesson 08.)
 
 
 # %%
@@ -457,8 +462,11 @@ class PatchSplitting(nn.Module):
 # %% [markdown]
 # **The attention block.** First the layer around the mixing, common to both networks:
 # `Dense` (a linear layer with a batch norm, which keeps currents near the threshold) makes
-# $Q$, $K$ and $V$ of each token at once; another one follows the mixing. `Attention` mixes
-# with softmax. `MatMul` is `@` as a module, so that a counter can see it.
+# $Q$, $K$ and $V$ of each token at once; another one follows the mixing. (Transformers
+# usually have a *layer norm*: it divides each token by its own spread, in use as well. The
+# numbers of a batch norm are fixed after training, so they fold into the weights, and cost
+# nothing.) `Attention` mixes with softmax. `MatMul` is `@` as a module, so that a counter can
+# see it.
 
 
 # %%
@@ -479,7 +487,7 @@ class Dense(nn.Module):
 def split_heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Give Q, K and V [T, B, heads, N, d] of [T, B, N, 3 D]."""
     parts = qkv.unflatten(-1, (3, -1, FEATURES))  # [T, B, N, 3, heads, d]
-    q, k, v = parts.transpose(2, 4).unbind(3)
+    q, k, v = parts.transpose(2, 4).unbind(3)  # of [T, B, heads, 3, N, d]
     return q, k, v
 
 
@@ -716,9 +724,10 @@ def weights_of(part: Any) -> int:
 # %% [markdown]
 # ## 5. Training, and the gap in accuracy
 #
-# Both networks see the same images in the same order, with the same optimiser and schedule.
-# Of the epochs of the spiking network, most have one time step, the last ones `num_steps`:
-# weights know nothing of time, and one step costs half of two (lesson 10).
+# Both networks see the same images in the same order, with the same optimiser and schedule
+# (`training.fit` of lesson 10: AdamW, whose rate rises and falls once). Of the epochs of
+# the spiking network, most have one time step, the last ones `num_steps`: weights know
+# nothing of time, and one step costs half of two (lesson 10).
 
 
 # %%
@@ -750,7 +759,8 @@ def train(config: Config, run: lesson.Run, name: str, net: Net, pictures: Pictur
         net.num_steps = config.num_steps if net.spiking and not early else 1
 
     def augment(images: Tensor) -> Tensor:
-        return training.flip_and_shift(images, shift=4 if config.epochs > 20 else 0)  # few epochs: in place
+        far = 4 if config.epochs > 20 else 0  # in few epochs no picture is seen often: mirror it at most
+        return training.flip_and_shift(images, shift=far)
 
     recipe = training.Recipe(config.epochs, BATCH, augment=augment, at_epoch=set_steps)
     history = training.fit(run, name, net, pictures.x, pictures.y, recipe)
@@ -780,7 +790,8 @@ def train_both(config: Config, run: lesson.Run, pictures: Pictures) -> tuple[Net
     run.measure("ANN of equal size: test accuracy", ann, "%", headline=True)
     run.measure("price: accuracy of ANN - Spikformer", ann - spiking, "points")
     run.say(
-        f"{weights_of(nets['ANN'])} weights in both. Spikes get {spiking:.1f} % right, the twin {ann:.1f} %."
+        f"With {weights_of(nets['ANN'])} weights in both, the twin gets {ann - spiking:.1f} of 100 pictures "
+        "more right. Guessing gets 10."
     )
     return nets, rows
 
@@ -788,22 +799,25 @@ def train_both(config: Config, run: lesson.Run, pictures: Pictures) -> tuple[Net
 # %% [markdown]
 # ### What causes the gap?
 #
-# Three suspects:
+# Three suspects, and what would give each of them away:
 #
-# 1. **Few values.** A spike is one bit. In $T$ steps a neuron can say only $T + 1$
-#    different things by its count; a ReLU can say any number. Everything between layers is
-#    rounded that coarsely, and learning goes through surrogate slopes (lesson 07).
+# 1. **Few values**, a loss of capacity. A spike is one bit. In $T$ steps a neuron can say
+#    only $T + 1$ different things by its count; a ReLU can say any number. Everything
+#    between layers is rounded that coarsely, and learning goes through surrogate slopes
+#    (lesson 07). Then spikes cost accuracy whatever mixes the tokens, and a trained network
+#    should gain when it runs for more steps.
 # 2. **No competition.** Softmax is *relative*: one good key takes the share of the others.
 #    A count is not: a key that shares a single feature gets its part, whoever else is
-#    there. So a query cannot say "this one, and only a little of the rest".
+#    there. So a query cannot say "this one, and only a little of the rest". Then the plain
+#    product costs accuracy with ReLU as well, and looks around more evenly than softmax.
 # 3. **A fixed scale and threshold** behind the mixing cut off what is too weak and what is
-#    too strong.
+#    too strong. Then a trained network may gain with another scale (the catch below tries
+#    it; a hint, no more, for its weights have learnt with this one).
 #
-# For the first, we let the trained network run for more and fewer steps. For the second, we
-# measure how *even* attention is. Divide each row of weights by its sum: shares $p_j$ of
-# the $N$ tokens. Their *entropy* $-\sum_j p_j \ln p_j$ is 0 if one token has it all, and
-# $\ln N$ if all have the same. Its mean over the rows, divided by $\ln N$, is the
-# *evenness*: 1 looks everywhere alike, 0 at one token.
+# How *even* is attention? Divide each row of weights by its sum: shares $p_j$ of the $N$
+# tokens. Their *entropy* $-\sum_j p_j \ln p_j$ is 0 if one token has it all, and $\ln N$ if
+# all have the same. Its mean over the rows, divided by $\ln N$, is the *evenness*: 1 looks
+# everywhere alike, 0 at one token.
 #
 # By the argument above, SSA should come out as the more even one. Look at the number before
 # you believe it. Most of the counts may be 0, and a 0 is left out as sharply as any share
@@ -828,9 +842,8 @@ def by_steps(run: lesson.Run, net: Net, pictures: Pictures) -> list[float]:
     title = f"Spikformer trained with {net.num_steps} steps, {len(few.test_y)} test images"
     run.table(title, ["steps", "accuracy, %"], rows)
     run.say(
-        f"With {STEPS[0]} step it gets {accuracy[0]:.1f} % right, with {STEPS[-1]} steps "
-        f"{accuracy[-1]:.1f} %. The standard error of one accuracy is "
-        f"{standard_error(accuracy[0], len(few.test_y)):.1f} points."
+        f"From {STEPS[0]} step to {STEPS[-1]} the accuracy changes by {accuracy[-1] - accuracy[0]:+.1f} "
+        f"points. The standard error of one is {standard_error(accuracy[0], len(few.test_y)):.1f} points."
     )
     return accuracy
 
@@ -873,8 +886,10 @@ def draw_maps(run: lesson.Run, nets: Nets, images: Tensor) -> None:
     run.figure(fig, "attention")
     run.measure("evenness of SSA, first layer", flat)
     run.measure("evenness of softmax, first layer", sharp)
-    flatter = "SSA" if flat > sharp else "softmax"
-    run.say(f"In the first layer {flatter} looks around more evenly: SSA {flat:.2f}, softmax {sharp:.2f}.")
+    if flat > sharp:
+        run.say("In the first layer SSA looks around more evenly than softmax, as argued above.")
+    else:
+        run.say("In the first layer softmax looks around more evenly than SSA, against the argument above.")
 
 
 # %% [markdown]
@@ -884,7 +899,8 @@ def draw_maps(run: lesson.Run, nets: Nets, images: Tensor) -> None:
 # own value and never sees another one after the patch splitting. (Spikes with softmax hand
 # on real numbers, so that net is a probe, nothing for a chip.) If spikes are to blame, the
 # rows differ; if the missing softmax is, the columns do. And "none" shows what attention is
-# worth at all on pictures of 32 x 32 pixels.
+# worth at all on pictures of 32 x 32 pixels. The run names a culprit only where a loss is
+# more than two standard errors: less than that may be chance.
 
 
 # %%
@@ -949,13 +965,24 @@ def find_the_cause(config: Config, run: lesson.Run, pictures: Pictures, steps: l
     by_spikes, by_mixing = causes(relu, spikes)
     run.measure("lost by spikes, mean of three mixings", by_spikes, "points")
     run.measure("lost by the product, mean of ReLU and spikes", by_mixing, "points")
+    error = standard_error(relu[0], len(few.test_y))  # of one accuracy; of both means it is about the same
     run.say(
         f"In these small nets spikes in place of ReLU cost {by_spikes:.1f} points, the product in place of "
-        f"softmax {by_mixing:.1f}. No attention at all changes ReLU by {relu[2] - relu[0]:+.1f} points, "
-        f"spikes by {spikes[2] - spikes[1]:+.1f}. The standard error of one accuracy is "
-        f"{standard_error(relu[0], len(few.test_y)):.1f} points."
+        f"softmax {by_mixing:.1f}, each with a standard error of about {error:.1f}. So of the first two "
+        f"suspects the culprit here is: {culprit(by_spikes, by_mixing, error)}. No attention at all changes "
+        f"ReLU by {relu[2] - relu[0]:+.1f} points, spikes by {spikes[2] - spikes[1]:+.1f}."
     )
     draw_gap(run, found, steps)
+
+
+def culprit(by_spikes: float, by_mixing: float, error: float) -> str:
+    """Name what costs more points than two standard errors."""
+    found = []
+    if by_spikes > 2 * error:
+        found.append("spikes")
+    if by_mixing > 2 * error:
+        found.append("the missing softmax")
+    return " and ".join(found) or "neither, as far as one can tell"
 
 
 def causes(relu: list[float], spikes: list[float]) -> tuple[float, float]:
@@ -987,8 +1014,9 @@ def draw_gap(run: lesson.Run, found: Curves, steps: list[float]) -> None:
     left.bar(places + 0.2, found["spikes"], width=0.38, label="spikes")
     left.set(title="One head, one step, few images", ylabel="test accuracy, %")
     left.set_xticks(range(len(MIXINGS)), MIXINGS)
+    left.axhline(10, color=figures.GREY, ls=":", label="guessing")
     left.set_ylim(0, 1.2 * max(found["ReLU"] + found["spikes"]))
-    left.legend(loc="upper left", ncols=2)
+    left.legend(loc="upper left", ncols=3)
     right.plot(STEPS, steps, "o-")
     right.set(title="The Spikformer of above, run longer", xlabel="time steps T", ylabel="test accuracy, %")
     right.set_ylim(0, 1.2 * max(steps))
@@ -1015,7 +1043,11 @@ def draw_gap(run: lesson.Run, found: Curves, steps: list[float]) -> None:
 # scale nearly every neuron behind the mixing fires, for every token: a spike that always
 # comes says nothing. The *firing rate* of that layer gives it away, before any training.
 # (Too small a scale is no better: then the layer is silent.) The table also tries other
-# scales on the trained network.
+# scales on the trained network: a first look at the third suspect.
+#
+# Would training make up for it? It could make queries, keys and values rarer, but its
+# gradient must pass neurons far above their threshold, where the surrogate is nearly flat.
+# Try it: set `SCALE` to 1 and run the lesson.
 
 
 # %%
@@ -1074,17 +1106,17 @@ def draw_catch(run: lesson.Run, found: Curves) -> None:
     untrained = dict(zip(SCALED, found["fire, untrained"], strict=True))
     usual, without = untrained[SCALE], untrained[1.0]
     fig, (ax,) = figures.new(
-        f"Without the scale {without:.0f} % of the neurons behind the mixing fire, with 1/8 {usual:.0f} %"
+        f"Behind the mixing {usual:.0f} % of neurons fire with s = {SCALE:g}, {without:.0f} % without a scale"
     )
     for (name, values), style in zip(found.items(), ("o-", "o--", "s:"), strict=True):
         ax.plot(SCALED, values, style, label=name)
-    ax.axvline(SCALE, color=figures.GREY, lw=1)
-    ax.set(xlabel="scale s of a net trained with 1/8 (1: none)", xscale="log")
-    ax.set(ylabel="%", ylim=(0, 100))
+    ax.axvline(SCALE, color=figures.GREY, lw=1, label=f"trained with {SCALE:g}")
+    ax.set(xlabel="scale s (1: none)", xscale="log")
+    ax.set(ylabel="share of neurons, or of images, %", ylim=(0, 100))
     figures.legend_outside(ax)
     run.figure(fig, "catch_scale")
     run.say(
-        f"Before training, {usual:.0f} % of these neurons fire with s = 1/8, {without:.0f} % without a "
+        f"Before training, {usual:.0f} % of these neurons fire with s = {SCALE:g}, {without:.0f} % without a "
         "scale. The right s depends on tokens, features and firing rates: it is set by hand here."
     )
 
@@ -1213,10 +1245,12 @@ def draw_costs(run: lesson.Run, rows: list[Row]) -> None:
 #   of spikes in the first two stages, attention in the last two. One mask for all tokens is
 #   too poor: it goes back to $Q (K^T V)$, in the cheap order. More accurate, and by its own
 #   count dearer than V1: it works on larger maps.
-# - **SpikingResformer** (Shi et al., CVPR 2024): stages like a ResNet's. Its *Dual Spike
-#   Self-Attention* has no $Q$, $K$, $V$: each of its two products has spikes on one side
-#   and a convolution's currents on the other. And it mends the scale: $s = 1 / \sqrt{f d}$,
-#   with the firing rate $f$ as measured in training, in place of 0.125 for everything.
+# - **SpikingResformer** (Shi et al., CVPR 2024): stages like a ResNet's, from fine to
+#   coarse. Its *Dual Spike Self-Attention* has no $Q$, $K$, $V$: each of its two products
+#   has spikes on one side and a convolution's currents on the other. The first gives a
+#   map, which neurons turn into spikes; these pick among currents once more. And it mends
+#   the scale: $s = 1 / \sqrt{f d}$, with the firing rate $f$ as measured in training, in
+#   place of 0.125 for everything.
 #
 # What does a factor of 87.2 take? By the formula of the Spike-driven Transformer (their
 # table 1), the energy of a standard attention layer over that of theirs is
@@ -1225,8 +1259,10 @@ def draw_costs(run: lesson.Run, rows: list[Row]) -> None:
 #
 # for $N$ tokens of $D$ features, $T$ steps and a firing rate $f$ of the inputs. (They
 # measure a rate for each layer; we put in one.) $3 N D^2$ are the three linear layers that
-# make $Q$, $K$ and $V$. In their network they are most of the bill: so the factor is about
-# $4.6 / (0.9 \,T f)$. It hangs on the firing rate, and hardly on what attention does.
+# make $Q$, $K$ and $V$. With $N = 196$ and $D = 768$ they are most of the bill, $3 D = 2304$
+# against $2 N = 392$: so the factor is about $4.6 / (0.9 \,T f)$. It hangs on the firing
+# rate, and hardly on what attention does. Where $T f$ reaches $4.6 / 0.9$, five spikes for
+# each input, nothing is left of it.
 
 
 # %%
@@ -1300,8 +1336,9 @@ def draw_claims(run: lesson.Run, ours: float, needed: float) -> None:
     for claim in PUBLISHED:
         place = (claim.millijoules, claim.accuracy)
         left.plot(*place, "o", color=figures.BLUE)
-        left.annotate(f" {claim.net}", place, fontsize=7)
-    left.set(title="Published, ImageNet", xlim=(0, 50))
+        near = (5, -2)  # to the right of its point
+        left.annotate(claim.net, place, near, textcoords="offset points", fontsize=7)
+    left.set(title="Published, ImageNet", xlim=(0, 60))
     left.set(xlabel="energy by count, mJ", ylabel="accuracy, %")
     rates = torch.logspace(-2.3, 0, 60)
     right.plot(100 * rates, attention_ratio(196, 768, 4, rates))
@@ -1527,7 +1564,7 @@ def main(config: Config, run: lesson.Run) -> None:
     build_it(config, run, some)
     nets, rows = train_both(config, run, pictures)
     spikformer = nets["Spikformer"]
-    draw_maps(run, nets, some[3:])
+    draw_maps(run, nets, some[3:])  # the fourth image is drawn
     find_the_cause(config, run, pictures, by_steps(run, spikformer, pictures))
     catch_scale(config, run, spikformer, pictures)
     compare_costs(run, nets, rows, pictures)

@@ -299,6 +299,19 @@ def test_causes_are_means_of_differences():
     assert by_mixing == pytest.approx((10 + 2) / 2)
 
 
+@pytest.mark.parametrize(
+    ("by_spikes", "by_mixing", "wanted"),
+    [
+        (5.0, 1.0, "spikes"),
+        (1.0, 5.0, "the missing softmax"),
+        (5.0, 5.0, "spikes and the missing softmax"),
+        (1.9, -5.0, "neither, as far as one can tell"),
+    ],
+)
+def test_a_culprit_costs_more_than_two_standard_errors(by_spikes, by_mixing, wanted):
+    assert L.culprit(by_spikes, by_mixing, error=1.0) == wanted
+
+
 def test_standard_error():
     assert L.standard_error(50.0, 2500) == pytest.approx(1)
 
