@@ -94,7 +94,7 @@ class Interpreter:
             raise ValueError(f"there is no node {watch!r}; there are {', '.join(sorted(self.wiring.nodes))}")
         record: dict[str, list[Tensor]] = {name: [] for name in wanted}
         moments = self._moments(x)
-        silence = {name: torch.zeros_like(signal[:1]) for name, signal in moments[0].items()}
+        silence = {name: torch.zeros_like(signal) for name, signal in moments[0].items()}
         out = self._rest(silence)
         state: dict[str, Any] = {}
         for moment in moments:
@@ -115,7 +115,7 @@ class Interpreter:
         return out
 
     def _rest(self, silence: Moment) -> Moment:
-        """Give what all nodes put out before the first step, where the inputs are ``silence`` [1, ...]."""
+        """Give what all nodes put out before the first step, where the inputs are ``silence`` [B, ...]."""
         out: Moment = {}
         for name in self.wiring.order if self.rest else ():
             out[name] = self._arriving(name, silence, {}, out)

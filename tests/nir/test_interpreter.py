@@ -405,6 +405,15 @@ def test_a_neuron_that_nothing_feeds_still_fires():
     assert Interpreter(net, DT)(torch.zeros(4, 2, 5)).mean() == 1
 
 
+def test_a_loop_that_nothing_feeds_runs_a_batch():
+    start = nir.Affine(2 * np.ones((1, 1)), np.array([1.5]))
+    edges = [*chained("a", "w", "a"), ("a", "output"), ("input", "other")]
+    net = graph(edges, a=lif(beta=0), w=start, other=nir.Scale(np.ones(1)), **io())
+    assert Interpreter(net, DT)(torch.zeros(3, 2, 1)).tolist() == [[[1.0]] * 2] * 3
+    net = graph([("a", "a"), ("a", "output"), ("input", "other")], a=li(), other=lif(), **io())
+    assert Interpreter(net, DT)(torch.ones(3, 2, 1)).tolist() == [[[0.0]] * 2] * 3
+
+
 # ---------------------------------------------------------------------- graphs inside graphs
 
 
