@@ -118,7 +118,7 @@ def heidelberg(path: Path, number: int = 0) -> Recording:
 
 
 def _try_hdf5(path: Path, number: int) -> None:
-    """Raise ValueError where HDF5 crashes on a file, or finds no end; what it says else, ``read`` will see."""
+    """Raise ValueError where HDF5 crashes on a file, or finds no end. What else it says, ``read`` sees."""
     command = [sys.executable, "-c", TRY_HDF5, str(path), str(number)]
     ended = contained.run(command, PATIENCE)
     if ended.code not in (0, 1):  # 1: an exception
