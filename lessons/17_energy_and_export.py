@@ -911,7 +911,14 @@ def eight_bits(run: Run, case: Case) -> None:
 #
 # The full interpreter knows every kind of node, graphs in graphs, several inputs and
 # outputs, float32; what it cannot run it refuses before the first step, by name. It must
-# give what the thirty lines above give.
+# give what the thirty lines above give. It runs files that others wrote, too, for instance
+# those of the NIR paper (its graphs ask for steps of 0.1 ms):
+#
+# ```python
+# from snn_course.nir import files, interpreter
+# play = interpreter.Interpreter(files.read("lif_norse.nir"), dt=1e-4)
+# spk = play(x)  # x [T, B, N]
+# ```
 #
 # Other packages read the same files. A difference is worth nothing until you know what it
 # is, so three answers are told apart. *Equal*: to the last spike, once the graph is handed

@@ -79,35 +79,46 @@ def opened(graph: nir.NIRGraph) -> tuple[dict[str, Any], list[Edge]]:
     while waiting:
         path, inner = waiting.pop()
         for name, node in inner.nodes.items():
+            if not isinstance(name, str):
+                raise Unreadable(f"a node ({type(node).__name__}) is called {name!r}, which is no string")
             if isinstance(node, nir.NIRGraph):
                 waiting.append((f"{path}{name}/", node))
             elif path + name in nodes:
                 raise Unreadable(f"two nodes are called {path + name!r}")
             else:
                 nodes[path + name] = node
-        for source, target in inner.edges:
-            leaves, arrives = end_of_wire(inner, source, "outputs"), end_of_wire(inner, target, "inputs")
-            edges.append((path + leaves, path + arrives))
+        for edge in inner.edges:
+            if len(edge) != 2 or not all(isinstance(name, str) for name in edge):
+                raise Unreadable(f"an edge is two names, not {edge!r}")
+            source, target = edge
+            leaves = end_of_wire(path, inner, source, "outputs")
+            arrives = end_of_wire(path, inner, target, "inputs")
+            edges.append((leaves, arrives))
     return nodes, edges
 
 
-def end_of_wire(graph: nir.NIRGraph, name: str, ports: str) -> str:
-    """Give the path of the node at which an edge ends that names ``name``; ``ports``: inputs or outputs.
+def end_of_wire(path: str, graph: nir.NIRGraph, name: str, ports: str) -> str:
+    """Give the path of the node at which an edge of a graph ends that names ``name``.
 
     The name is that of a node, of a graph inside the graph that has one port, or "graph.port".
+
+    Args:
+        path: where the graph is.
+        ports: which ports count, "inputs" or "outputs".
     """
     node = graph.nodes.get(name)
+    whole = path + name
     if isinstance(node, nir.NIRGraph):
         found = list(getattr(node, ports))
         if len(found) != 1:
-            raise Unreadable(f"an edge names {name!r} (NIRGraph), which has {len(found)} {ports}: say which")
-        return f"{name}/{found[0]}"
+            raise Unreadable(f"an edge names {whole!r} (NIRGraph), which has {len(found)} {ports}: say which")
+        return f"{whole}/{found[0]}"
     if node is not None:
-        return name
+        return whole
     for inner, port in split_names(name):
         if port in getattr(graph.nodes.get(inner), ports, ()):
-            return f"{inner}/{port}"
-    raise Unreadable(f"an edge names {name!r}, and there is no such node")
+            return f"{path}{inner}/{port}"
+    raise Unreadable(f"an edge names {whole!r}, and there is no such node")
 
 
 def split_names(name: str) -> Iterator[Edge]:

@@ -1,6 +1,6 @@
 """Runs any NIR graph step by step: what lesson 17's short interpreter does for a few kinds of node, for all.
 
-    play = Interpreter(nir.read("net.nir"), dt=1e-4)
+    play = Interpreter(files.read("net.nir"), dt=1e-4)
     out = play(x)                        # x [T, B, ...] -> what the output gets at each step [T, B, ...]
     spk = play(x, watch="lif1")          # what a node puts out; in a graph inside the graph: "block/lif1"
 
@@ -33,7 +33,8 @@ import nir
 import torch
 from torch import Tensor
 
-Signals = Tensor | Mapping[str, Tensor]
+Signals = Any
+"""A tensor or an array; of several inputs a mapping of these, by their names."""
 Moment = dict[str, Tensor]
 """Values of one step [B, ...], by the names of nodes."""
 
@@ -42,7 +43,7 @@ class Interpreter:
     """A NIR graph that can be run.
 
     Args:
-        graph: as ``nir.read`` gives it, or made in Python.
+        graph: as ``files.read`` or ``nir.read`` gives it, or made in Python.
         dt: time step in seconds; NIR has no place for it.
         dtype: torch.float64, in which rounding moves next to no spike, or torch.float32.
         device: where to run.
@@ -80,7 +81,7 @@ class Interpreter:
         """Run the graph from zero.
 
         Args:
-            x: the input's signal [T, B, ...]; of several inputs a dict, by their names.
+            x: the input's signal [T, B, ...], a tensor or an array; of several inputs a dict, by their names.
             watch: name of a node, whose output is wanted instead of the graph's.
 
         Returns:
@@ -94,7 +95,7 @@ class Interpreter:
             raise ValueError(f"there is no node {watch!r}; there are {', '.join(sorted(self.wiring.nodes))}")
         record: dict[str, list[Tensor]] = {name: [] for name in wanted}
         moments = self._moments(x)
-        silence = {name: torch.zeros_like(signal[:1]) for name, signal in moments[0].items()}
+        silence = {name: torch.zeros_like(signal) for name, signal in moments[0].items()}
         out = self._rest(silence)
         state: dict[str, Any] = {}
         for moment in moments:
@@ -115,7 +116,7 @@ class Interpreter:
         return out
 
     def _rest(self, silence: Moment) -> Moment:
-        """Give what all nodes put out before the first step, where the inputs are ``silence`` [1, ...]."""
+        """Give what all nodes put out before the first step, where the inputs are ``silence`` [B, ...]."""
         out: Moment = {}
         for name in self.wiring.order if self.rest else ():
             out[name] = self._arriving(name, silence, {}, out)
@@ -164,7 +165,7 @@ class Interpreter:
             if type(node) in STATELESS:
                 return STATELESS[type(node)](n, x), None
             return self.stateful[type(node)](n, x, state, self.dt)
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise Unreadable(f"{named(name, node)}, for input {list(x.shape[1:])}: {reason}") from None
 
@@ -174,7 +175,7 @@ class Interpreter:
         """Give a node's numbers. Raises: Unreadable for a kind or for numbers that cannot be run."""
         if type(node) not in STATELESS and type(node) not in self.stateful:
             raise Unreadable(f"{named(name, node)}: this reader knows no such node")
-        n = numbers_of(node, self.dtype, self.device)
+        n = numbers_of(name, node, self.dtype, self.device)
         check(name, node, n, self.dt)
         return n
 
@@ -189,9 +190,10 @@ class Interpreter:
     def _moments(self, x: Signals) -> list[Moment]:
         """Split signals [T, B, ...] into steps, each by the name of its input."""
         inputs = self.wiring.inputs
-        given = x if isinstance(x, Mapping) else {inputs[0]: x}
-        if set(given) != set(inputs):
-            raise ValueError(f"the inputs are {', '.join(inputs)}; given were {', '.join(given)}")
+        signals = x if isinstance(x, Mapping) else {inputs[0]: x}
+        if set(signals) != set(inputs):
+            raise ValueError(f"the inputs are {', '.join(inputs)}; given were {', '.join(signals)}")
+        given = {name: torch.as_tensor(signal) for name, signal in signals.items()}
         sizes = {signal.shape[:2] for signal in given.values()}
         if len(sizes) > 1 or 0 in next(iter(sizes)):
             raise ValueError("signals are [T, B, ...], with one T and one B, neither of them 0")
@@ -200,6 +202,8 @@ class Interpreter:
             if shape is not None and tuple(signal.shape[2:]) != shape:
                 wanted = ", ".join(["T", "B", *map(str, shape)])
                 raise ValueError(f"{name!r} takes [{wanted}], not {list(signal.shape)}")
+            if not signal.isfinite().all():
+                raise ValueError(f"the signal of {name!r} has values that are nan or infinite")
         steps = []
         for signal in given.values():
             steps.append(signal.to(self.device, self.dtype).unbind(0))

@@ -111,14 +111,17 @@ Step = tuple[Tensor, Any]
 
 
 def delay(n: Numbers, x: Tensor, past: Any, dt: float) -> Step:
-    """y(t) = x(t - delay), each element by a delay of its own. The past [longest + 1, B, ...] begins now."""
+    """y(t) = x(t - delay), each element by a delay of its own; 0 where that is before the first step.
+
+    The past [P, B, ...] begins now, and is as long as the longest delay asks for, or as there were steps.
+    """
     steps = (n.delay / dt).round().long()
+    longest = int(steps.max())
+    past = x[None] if past is None else torch.cat([x[None], past[:longest]])
     steps = steps.expand_as(x)  # [B, ...]
-    if past is None:
-        longest = int(steps.max())
-        past = x.new_zeros(longest + 1, *x.shape)
-    past = torch.cat([x[None], past[:-1]])
-    return past.gather(0, steps[None])[0], past
+    known = steps < len(past)
+    delayed = past.gather(0, (steps * known)[None])[0]
+    return delayed * known, past
 
 
 def integrator(n: Numbers, x: Tensor, v: Any, dt: float) -> Step:
@@ -188,18 +191,34 @@ def named(name: str, node: Any) -> str:
     return f"{name!r} ({type(node).__name__})"
 
 
-def numbers_of(node: Any, dtype: torch.dtype, device: torch.device) -> Numbers:
-    """Give a node's numbers as tensors, and its sizes as ints, tuples of ints or names."""
+def numbers_of(name: str, node: Any, dtype: torch.dtype, device: torch.device) -> Numbers:
+    """Give a node's numbers as tensors, its sizes as ints, tuples of ints or names. Raises: Unreadable."""
     found: dict[str, Any] = {}
     for field, value in vars(node).items():
-        if field in SIZES:
-            found[field] = size(value)
-        elif field not in NO_NUMBERS and value is not None:
-            tensor = torch.as_tensor(value).detach()
-            found[field] = tensor.to(device, dtype)
+        if field in NO_NUMBERS:
+            continue
+        if value is None and field != "bias":
+            raise Unreadable(f"{named(name, node)}: {field} is missing")
+        try:
+            found[field] = size(value) if field in SIZES else as_numbers(value)
+        except (TypeError, ValueError) as error:
+            raise Unreadable(f"{named(name, node)}: {field}: {error}") from None
+    for field, value in found.items():
+        if isinstance(value, Tensor):
+            found[field] = value.to(device, dtype)
     if isinstance(node, nir.Conv1d | nir.Conv2d):
         found.setdefault("bias", None)
     return Numbers(**found)
+
+
+def as_numbers(value: Any) -> Tensor | None:
+    """Give numbers of any kind as a tensor. Raises: TypeError for words and complex numbers."""
+    if value is None:
+        return None
+    tensor = torch.as_tensor(value).detach()
+    if tensor.is_complex():
+        raise TypeError("complex numbers")
+    return tensor
 
 
 def size(value: Any) -> Any:

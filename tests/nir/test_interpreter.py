@@ -151,6 +151,13 @@ def test_delay_of_each_element():
     assert y[0, :, 1].sum() == y[:4, :, 2].sum() == 0
 
 
+def test_a_delay_longer_than_the_recording_takes_no_memory():
+    x = torch.ones(3, 2, 2, dtype=torch.float64)
+    y = play(nir.Delay(np.array([2 * DT, 1e9])), x)  # 10,000,000,000,000 steps
+    assert y[..., 0].tolist() == [[0, 0], [0, 0], [1, 1]]
+    assert not y[..., 1].any()
+
+
 def test_integrators():
     x, r = floats(20, 2, 5), 3 * ONE / DT
     assert torch.allclose(play(nir.I(r), x), 3 * x.cumsum(0))
@@ -405,6 +412,15 @@ def test_a_neuron_that_nothing_feeds_still_fires():
     assert Interpreter(net, DT)(torch.zeros(4, 2, 5)).mean() == 1
 
 
+def test_a_loop_that_nothing_feeds_runs_a_batch():
+    start = nir.Affine(2 * np.ones((1, 1)), np.array([1.5]))
+    edges = [*chained("a", "w", "a"), ("a", "output"), ("input", "other")]
+    net = graph(edges, a=lif(beta=0), w=start, other=nir.Scale(np.ones(1)), **io())
+    assert Interpreter(net, DT)(torch.zeros(3, 2, 1)).tolist() == [[[1.0]] * 2] * 3
+    net = graph([("a", "a"), ("a", "output"), ("input", "other")], a=li(), other=lif(), **io())
+    assert Interpreter(net, DT)(torch.ones(3, 2, 1)).tolist() == [[[0.0]] * 2] * 3
+
+
 # ---------------------------------------------------------------------- graphs inside graphs
 
 
@@ -485,6 +501,8 @@ REFUSED = {
     "half a step": (nir.Delay(1.5 * DT * ONE), "no whole number of steps"),
     "into the future": (nir.Delay(-DT * ONE), "no whole number of steps"),
     "bias": (nir.Affine(np.ones((3, 5)), np.ones(4)), "for input \\[5\\]"),
+    "words": (nir.Scale(np.array(["a"] * 5)), "scale: can't convert"),
+    "complex weights": (nir.Linear(1j * np.ones((3, 5))), "weight: complex numbers"),
 }
 
 
@@ -493,6 +511,19 @@ def test_refused_at_reading_with_name_and_type(name):
     node, reason = REFUSED[name]
     with pytest.raises(Unreadable, match=rf"'node' \({type(node).__name__}\).*{reason}"):
         Interpreter(alone(node), DT)
+
+
+def test_a_number_that_is_missing_is_refused():
+    node = lif(5)
+    node.r = None
+    with pytest.raises(Unreadable, match=r"'node' \(LIF\): r is missing"):
+        Interpreter(alone(node), DT)
+
+
+def test_a_pool_that_pads_by_name_is_refused():
+    size = np.array([2, 2])
+    with pytest.raises(Unreadable, match=r"'node' \(SumPool2d\), for input \[2, 4, 4\]"):
+        Interpreter(alone(nir.SumPool2d(size, size, "same"), (2, 4, 4)), DT)
 
 
 def test_a_strided_convolution_of_the_same_size_is_refused():
@@ -507,6 +538,13 @@ def test_signals_that_do_not_fit_are_refused():
         net(torch.ones(4, 2, 3))
     with pytest.raises(ValueError, match="neither of them 0"):
         net(torch.ones(0, 2, 5))
+    with pytest.raises(ValueError, match="the signal of 'input' has values that are nan or infinite"):
+        net(torch.full((4, 2, 5), torch.nan))
+
+
+def test_signals_may_be_arrays():
+    net = Interpreter(alone(nir.Scale(ONE)), DT)
+    assert net(np.ones((4, 2, 5), dtype=bool)).tolist() == net(torch.ones(4, 2, 5)).tolist()
 
 
 def test_wires_of_two_shapes_are_refused():
@@ -529,6 +567,18 @@ def test_an_edge_to_nowhere_is_refused():
     net.edges.append(("lif", "output"))
     with pytest.raises(Unreadable, match="an edge names 'lif', and there is no such node"):
         Interpreter(net, DT)
+
+
+@pytest.mark.parametrize("edge", [(b"input", b"output"), ("input", "output", "weight")])
+def test_an_edge_that_is_no_pair_of_names_is_refused(edge):
+    with pytest.raises(Unreadable, match="an edge is two names, not"):
+        Interpreter(graph([edge], **io()), DT)
+
+
+def test_a_name_that_is_no_string_is_refused():
+    nodes = {**io(), 7: nir.Scale(np.ones(1))}
+    with pytest.raises(Unreadable, match=r"a node \(Scale\) is called 7, which is no string"):
+        Interpreter(nir.NIRGraph(nodes, [("input", 7)], type_check=False), DT)
 
 
 def test_an_input_of_unknown_shape_is_tried_when_it_comes():
