@@ -767,8 +767,8 @@ def extremes(curves: Curves) -> str:
     """Say by how many decades the lowest and the highest of some curves change from end to end."""
     changes = {}
     for name, norms in curves.items():
-        first, *_, last = np.maximum(norms, 1e-30)  # a gradient of 0 has no logarithm
-        changes[name] = math.log10(last / first)
+        safe = np.maximum(norms, 1e-30)  # a gradient of 0 has no logarithm
+        changes[name] = math.log10(safe[-1] / safe[0])
     low = min(changes, key=changes.__getitem__)
     high = max(changes, key=changes.__getitem__)
     return f"{changes[low]:+.1f} ({low}) to {changes[high]:+.1f} decades ({high})"
