@@ -90,6 +90,11 @@ GOALS = {"quick": 60.0, "cpu": 90.0, "gpu": 93.0}  # pass is 85, merit 90, disti
 # for that, the test accuracy is no longer what a new image would get. So a twelfth of the
 # training images (5,000 of 60,000) is set aside for *validation*. The test images are used
 # once, at the end.
+#
+# How sure is such an accuracy? Each image is right or wrong, so a share $p$ of $N$ images
+# has the standard deviation $\sqrt{p\,(1-p)/N}$: for 92 % of 5,000 images 0.4 points, for
+# 92 % of 10,000 test images 0.3. Two settings whose validation accuracies lie closer
+# together than that are as good as equal, and the cheaper one is the better choice.
 
 
 # %%
@@ -173,10 +178,30 @@ def part_of(images: data.Images, rows: slice, run: lesson.Run) -> Split:
 # currents near the threshold, where neurons learn (lesson 09 lost its spikes with depth
 # without it). Max pooling of spikes is a logical OR, so that what travels stays 0 or 1.
 #
+# With a width of 32, the layers have these shapes for one image and one step:
+#
+# | layer | neurons | from |
+# |---|---|---|
+# | conv 1 | 32 x 28 x 28 = 25,088 | the pixels |
+# | conv 2 | 64 x 14 x 14 = 12,544 | spikes of conv 1, halved |
+# | conv 3 | 128 x 7 x 7 = 6,272 | spikes of conv 2, halved |
+# | hidden | 256 | spikes of conv 3, halved: 128 x 3 x 3 = 1,152 |
+# | read-out | 10, which never fire | spikes of the hidden layer |
+#
+# Most neurons, and so most of what must be kept for the way back, stand in the first layer.
+# That is the price of putting the pixels through at full size.
+#
 # **Read-out: ten membranes without leak and without reset.** Each adds up its currents, and
 # is divided by the number of steps at the end. (That is the mean of the currents; it is
 # called the *mean membrane* here.) It is not a spike output. In two steps a spike count is
 # 0, 1 or 2, and many classes would tie (lesson 08).
+#
+# In `forward`, mind three things. The image does not change, so the first convolution runs
+# once, and its current is given to the neurons at each step. `TimeBatched` takes spikes
+# `[T, B, ...]`, and shows a layer all steps as one batch of T times B images: weights know
+# nothing of time. And the read-out is linear, so the mean of its currents is its current
+# for the mean of the spikes, $\frac1T \sum_t W s[t] = W\,\frac1T \sum_t s[t]$: it is
+# computed once, not in each step.
 #
 # **Loss and optimiser**: cross-entropy on that read-out. Its *label smoothing* asks for a
 # little less than certainty, since some shirts could as well be T-shirts. AdamW is Adam
@@ -256,6 +281,17 @@ def hidden_block(size_in: int, size_out: int) -> nn.Sequential:
 # mirrored letter is none, so sets of writing are left as they are). After each epoch the
 # validation images judge, and the best epoch is kept. In the end the network answers for as
 # many training images, too: by as much as these are better, it has learnt by heart.
+#
+# A step is that of lesson 09: pick a batch, run it, compare, go back, correct. `train` and
+# `eval` switch what batch norm does: in training it uses the mean of the batch, afterwards
+# the mean of all that it has seen, so that an answer does not depend on the other images.
+# What a killed run needs to go on is kept after each epoch: weights, the optimiser's
+# memory, the place in the schedule, and the best epoch so far.
+#
+# Convolutions take most of the time. Where the processor has instructions for *bfloat16*, a
+# number of 16 bits with the range of a float32 and fewer digits, they are computed in it.
+# Membranes and the loss stay in float32: many small currents added to a large
+# membrane would be rounded away.
 
 
 # %%
@@ -304,6 +340,11 @@ def steps_of(train: Split, batch_size: int) -> int:
 History = list[dict[str, float]]  # loss and validation accuracy of each epoch
 
 
+def of_each(history: History, name: str) -> list[float]:
+    """Give one of the two numbers, of each epoch."""
+    return [entry[name] for entry in history]
+
+
 def fit(net: Net, splits: Splits, config: Config, run: lesson.Run) -> History:
     """Train, and keep the epoch that the validation images like best."""
     rate = config.learning_rate
@@ -316,7 +357,7 @@ def fit(net: Net, splits: Splits, config: Config, run: lesson.Run) -> History:
         loss = train_epoch(net, splits.train, optimizer, schedule, config)
         accuracy = evaluate(net, splits.validation).accuracy
         state["history"].append({"loss": loss, "accuracy": accuracy})
-        if accuracy >= max(entry["accuracy"] for entry in state["history"]):
+        if accuracy >= max(of_each(state["history"], "accuracy")):
             state["best"] = copy.deepcopy(net.state_dict())
         state["epoch"] = epoch + 1
         for name, part in parts.items():
@@ -358,8 +399,8 @@ def train_it(config: Config, run: lesson.Run, splits: Splits) -> tuple[Net, Hist
     net = Net(config, splits).to(run.device)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = fit(net, splits, config, run)
-    losses = [entry["loss"] for entry in history]
-    accuracies = [entry["accuracy"] for entry in history]
+    losses = of_each(history, "loss")
+    accuracies = of_each(history, "accuracy")
     epochs = range(1, len(history) + 1)
     fig, (left, right) = figures.new(title_of_training(accuracies), columns=2)
     fig.set_size_inches(8.5, 3.2)
@@ -393,6 +434,10 @@ def title_of_training(accuracies: list[float]) -> str:
 # `Leaky` and `TimeBatched` of the helper run all steps of a layer at once, which is faster
 # (lesson 08). Here the trained network is run as lesson 09's first chapter would: step by
 # step, with `snn.Leaky`, one layer after the other. Spikes and read-out must agree.
+#
+# Nearly all: a sum of many numbers may be rounded otherwise when it is taken in another
+# order, and a membrane that lies within that of the threshold then fires, or does not. So
+# one spike in 10,000 may differ, and the read-out by what such a spike weighs.
 
 
 # %%
@@ -432,6 +477,11 @@ def prove_equal_to_snntorch(net: Net, images: Tensor, run: lesson.Run) -> None:
 # Two steps, as trained, would make rasters of two columns. So for the figure the same
 # weights run for 20 steps (an image is a constant current, so they may go on as long as we
 # like). Chapter 7 measures what more steps do to the accuracy.
+#
+# *How to look at it.* In the maps, look for the outline of the piece of clothing: which
+# layer still has it, and which has only places? In the raster, a full row is a neuron that
+# is sure; most rows are empty. In the last panel, see how many steps the answer needs until
+# its line is above all others, and stays there.
 
 
 # %%
@@ -492,8 +542,10 @@ def draw_answer(ax: Any, scores: Tensor, classes: tuple[str, ...]) -> None:
 
 def title_of_spikes(counts: dict[str, int], steps: int) -> str:
     """Say how many spikes each layer sends for one image."""
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"Spikes for one test image in {steps} steps, {sum(counts.values())}: {told}"
+    told = []
+    for name, count in counts.items():
+        told.append(f"{name} {count}")
+    return f"Spikes for one test image in {steps} steps, {sum(counts.values())}: " + ", ".join(told)
 
 
 # %% [markdown]
@@ -502,6 +554,11 @@ def title_of_spikes(counts: dict[str, int], steps: int) -> str:
 # The test images, once. A *confusion matrix* has a row for each true class, and shows what
 # its images are taken for, in percent: the diagonal is right, all else is an error with a
 # name.
+#
+# An accuracy alone hides this. Two networks with the same one may err in different ways:
+# one a little everywhere, the other between two classes that look alike to people, too.
+# Before you read the matrix, say which classes of clothing you would mix up in 28 by 28
+# grey pixels.
 
 
 # %%
@@ -577,6 +634,12 @@ def title_of_confusion(table: np.ndarray, test: Split) -> str:
 # *threshold* of all neurons, and the *number of steps*. Both act on all layers alike, and
 # no weight was trained for them; lesson 14 trains for few spikes. Both are turned on the
 # validation images, since choosing is what these are for.
+#
+# What do you expect? A higher threshold means fewer spikes in the first layer, so smaller
+# currents in the second, whose batch norm still takes away the mean of the training: the
+# loss of spikes grows from layer to layer. More steps cost spikes in proportion. They may
+# help, since a rate of many steps is finer; or harm, since the weights were fitted to the
+# first steps, in which the membranes start from 0.
 
 
 # %%
@@ -595,7 +658,9 @@ class Point:
 
 def sweep(net: Net, validation: Split, config: Config) -> list[Point]:
     """Run the trained network with other thresholds and step counts: fewer spikes, at which price?"""
-    settings = [(threshold, config.num_steps) for threshold in THRESHOLDS]
+    settings = []
+    for threshold in THRESHOLDS:
+        settings.append((threshold, config.num_steps))
     for num_steps in (1, 2, 4, 8, SHOWN_STEPS):
         if num_steps != config.num_steps:
             settings.append((1.0, num_steps))
@@ -643,7 +708,9 @@ def measure_sparsity(
         rows.append([name, spk.numel(), rate, 100 - rate])
     run.table("Layers", ["layer", "neurons x steps", "firing, %", "silent, %"], rows)
     points = sweep(net, splits.validation, config)
-    rows = [[f"{p.threshold:g}", p.num_steps, p.accuracy, p.spikes] for p in points]
+    rows = []
+    for point in points:
+        rows.append([f"{point.threshold:g}", point.num_steps, point.accuracy, point.spikes])
     run.table("Validation images", ["threshold", "steps", "accuracy, %", "spikes"], rows)
     draw_sparsity(run, rates, points)
     trained, cheap = as_trained(points), cheapest(points)
@@ -664,22 +731,24 @@ def draw_sparsity(run: lesson.Run, rates: list[float], points: list[Point]) -> N
     left.set(ylabel="neurons that fire in a step, %")
     trained = as_trained(points).num_steps
     by_threshold = [point for point in points if point.num_steps == trained]
-    by_steps = with_other_steps(points)
-    draw_points(middle, by_threshold, [f"{point.threshold:g}" for point in by_threshold])
-    draw_points(right, by_steps, [f"{point.num_steps}" for point in by_steps])
+    draw_points(middle, by_threshold, "threshold")
+    draw_points(right, with_other_steps(points), "num_steps")
     middle.set_title("other thresholds")
     right.set_title("other numbers of steps")
     run.figure(fig, "sparsity")
 
 
-def draw_points(ax: Any, points: list[Point], labels: list[str]) -> None:
-    """Draw accuracy against spikes, with the setting at each point."""
-    spikes = [point.spikes / 1000 for point in points]
-    accuracies = [point.accuracy for point in points]
-    ax.plot(spikes, accuracies, "o-", color=figures.GREEN)
-    for number, label in enumerate(labels):
-        at = (spikes[number], accuracies[number])
+def draw_points(ax: Any, points: list[Point], knob: str) -> None:
+    """Draw accuracy against spikes, with the knob's value at each point."""
+    spikes = []
+    accuracies = []
+    for point in points:
+        at = (point.spikes / 1000, point.accuracy)
+        spikes.append(at[0])
+        accuracies.append(at[1])
+        label = f"{getattr(point, knob):g}"
         ax.annotate(label, at, (4, -10), textcoords="offset points", fontsize=8)
+    ax.plot(spikes, accuracies, "o-", color=figures.GREEN)
     ax.set(xlabel="thousand spikes for an image", ylabel="validation accuracy, %")
     ax.margins(0.12)
 
@@ -689,7 +758,9 @@ def title_of_sparsity(points: list[Point]) -> str:
     trained = as_trained(points)
     fewest = min(points, key=attrgetter("spikes"))
     best = max(points, key=attrgetter("accuracy"))
-    told = [f"{p.accuracy:.1f} % with {p.spikes:.0f}" for p in (trained, fewest, best)]
+    told = []
+    for point in (trained, fewest, best):
+        told.append(f"{point.accuracy:.1f} % with {point.spikes:.0f}")
     return f"As trained {told[0]} spikes an image; fewest: {told[1]}; best: {told[2]}"
 
 
@@ -700,6 +771,10 @@ def title_of_sparsity(points: list[Point]) -> str:
 # and what does a point of accuracy cost? Here the page is made from the measured numbers
 # alone, so it cannot claim what was not measured. Yours is written by hand, and says what
 # surprised you.
+#
+# A good page has a number beside each claim, says on which images it was measured, and
+# keeps apart what was chosen and what was found. It names what was tried and did not help,
+# too: for the next reader, that saves the most time.
 
 
 # %%
@@ -709,7 +784,10 @@ def analysis(
     """Write the page that the task asks for, from the measured numbers alone."""
     trained, cheap = as_trained(points), cheapest(points)
     spikes = score.spikes
-    per_layer = ", ".join(f"{name} {rate:.1f} %" for name, rate in zip(LAYERS, rates, strict=True))
+    told = []
+    for name, rate in zip(LAYERS, rates, strict=True):
+        told.append(f"{name} {rate:.1f} %")
+    per_layer = ", ".join(told)
     order = "falls" if rates[-1] < rates[0] else "does not fall"
     most = f"{LAYERS[int(spikes.argmax())]} ({100 * spikes.max() / spikes.sum():.0f} %)"
     right = np.diag(table)
@@ -734,11 +812,14 @@ trains networks to be silent.
 def choices(config: Config, net: Net, history: History, points: list[Point]) -> str:
     """Write what the measured numbers say of the choices that chapter 2 argues for."""
     weights = sum(parameter.numel() for parameter in net.parameters())
-    first = sum(parameter.numel() for parameter in net.encode[0].parameters())
-    products = first * net.pixels
-    scores = [entry["accuracy"] for entry in history]
+    kernel: Any = net.encode[0]
+    products = kernel.weight.numel() * net.pixels
+    scores = of_each(history, "accuracy")
     by_steps = with_other_steps(points)
-    shown = ", ".join(f"{p.num_steps}: {p.accuracy:.2f} %, {p.spikes:.0f} spikes" for p in by_steps)
+    told = []
+    for point in by_steps:
+        told.append(f"{point.num_steps}: {point.accuracy:.2f} %, {point.spikes:.0f} spikes")
+    shown = ", ".join(told)
     best = max(by_steps, key=attrgetter("accuracy"))
     return f"""**The choices** and what the numbers say of them; the script has the reasons (chapter 2).
 
