@@ -110,9 +110,11 @@ def first(images: Images, count: int) -> Images:
 #
 # $A_+$ and $A_-$ say how much one pair changes; $\tau_+$ and $\tau_-$ how far apart two
 # spikes may be and still count (some 20 ms in experiments; here in steps). At $s = 0$
-# neither can have caused the other, so $W(0) = 0$ here. All pairs of spikes add up, and the
-# sum is added to the weight: an *additive* rule. (A *multiplicative* rule would make the
-# change depend on the weight itself: large weights grow less.)
+# neither can have caused the other, so $W(0) = 0$ here. All pairs of spikes add up (in some
+# models only the nearest ones do), and the sum is added to the weight: an *additive* rule.
+# (A *multiplicative* rule would make the change depend on the weight itself: large weights
+# grow less.) Pairs are not the whole story. When both neurons fire fast, real synapses grow
+# in either order, which no window of pairs can give (Sjöström et al. 2001).
 #
 # Hebb's guess says who has to be first. The rule that is usually made of it does not: "what
 # fires together, wires together", $\Delta w = \eta\,pre \cdot post$, in any order. STDP
@@ -142,14 +144,14 @@ def window(gap: Tensor) -> Tensor:
 # %% [markdown]
 # How does a synapse know the gaps? It would need a list of all past spikes. It needs only
 # two numbers. Each neuron keeps a *trace*: it jumps by 1 at each of its spikes, and decays
-# in between. So the trace of pre is $\sum e^{-s/\tau_+}$ over its past spikes: exactly the
-# sum that a spike of post has to add. In words:
+# in between. So the trace of pre is $\sum e^{-s/\tau_+}$ over its past spikes, each $s$
+# steps ago: exactly the sum that a spike of post has to add. In words:
 #
 # - post fires: read the trace of pre, and grow by it;
 # - pre fires: read the trace of post, and shrink by it.
 #
-# As a formula, with $x_{pre}(t) = \sum_{s < t} e^{-(t - s)/\tau_+}$ over the spikes $s$ of
-# pre, and $x_{post}$ likewise with $\tau_-$:
+# As a formula, with $x_{pre}(t) = \sum_{t_{pre} < t} e^{-(t - t_{pre})/\tau_+}$ over the
+# past spikes of pre, and $x_{post}$ likewise with $\tau_-$:
 #
 # $$\Delta w = \sum_{pairs} W(t_{post} - t_{pre})
 # = A_+ \sum_{t_{post}} x_{pre}(t_{post}) - A_- \sum_{t_{pre}} x_{post}(t_{pre}) .$$
@@ -265,6 +267,10 @@ def draw_side(ax: Any, name: str, spk: Tensor, trace: Tensor) -> None:
 #
 # Two proofs stand beside it. The measured window must be the two exponentials. And for long
 # random spike trains, the traces must give the sum of $W$ over *all pairs*.
+#
+# Compare the areas of the two sides as well. Two spikes that have nothing to do with each
+# other come in either order equally often. If the shrinking side is the larger one, such
+# pairs weaken the synapse on average, and only an input with a reason keeps its weight.
 
 
 # %%
@@ -396,8 +402,8 @@ def catch_one_trace(config: Config, run: lesson.Run) -> None:
     run.say(
         f"Of {len(GAPS)} gaps the first code acts on {rows[1][1]}, where {rows[0][1]} should act. With one "
         f"trace the window is off by {rows[2][2]:.2f}, and the silent synapse changes by {rows[2][4]:.2f}; "
-        "it should not change at all. Tested on a single synapse both would be right: its one trace is its "
-        "own. So test two."
+        "it should not change at all. Tested on a single synapse this rule would be right: the one trace is "
+        "that synapse's own. So test two."
     )
 
 
@@ -558,7 +564,7 @@ def report_order(run: lesson.Run, hebbian: Learner, anti: Learner, shuffled: Lea
 # - **A local rule.** When a neuron fires, its weights move a little towards the traces of
 #   the pixels: $\Delta w = \eta\,(trace - w)$. Pixels that fired just before grow, the
 #   silent ones shrink. It is STDP read only when post fires. (The trace is set to 1 by a
-#   spike here, and does not pile up.)
+#   spike here, and does not pile up: only the nearest pair counts.)
 # - **Lateral inhibition.** The neurons compete. Whoever is highest above its threshold
 #   fires alone, and takes all others down to rest: *winner takes all*. So only one neuron
 #   learns from what was just shown, and different neurons learn different things.
@@ -1034,7 +1040,9 @@ def report_controls(run: lesson.Run, hits: dict[str, float], active: dict[str, f
 # *contrast*, the standard deviation of the pixels over their mean, divided by that of the
 # mean training image of the class. People say that a sharp picture means a well-trained
 # class. We check: is contrast related to the share of the class that is recognised?
-# (Correlation $r$ over the ten classes: 1 is a perfect line, 0 is none.)
+# (Correlation $r$ over the ten classes: 1 is a perfect line, 0 is none. Of ten points that
+# have nothing to do with each other, one time in twenty gives more than 0.63, or less than
+# -0.63.)
 
 
 # %%
@@ -1309,7 +1317,7 @@ def merge_with_gradient(config: Config, run: lesson.Run, learnt: Learnt, digits:
 # For a classifier with cross-entropy the error of output $k$ is what softmax says minus
 # what is true, and the learning signal is
 #
-# $$L_j[t] = \sum_k B_{kj}\,(\mathrm{softmax}(y[t])_k - y^*_k),$$
+# $$L_j[t] = \sum_k B_{kj}\,(\mathrm{softmax}(out[t])_k - target_k),$$
 #
 # with $B$ the read-out's own weights, or fixed random ones.
 #
@@ -1318,8 +1326,8 @@ def merge_with_gradient(config: Config, run: lesson.Run, learnt: Learnt, digits:
 #
 # Why drop anything? An exact gradient *can* be computed on the way forward. It is called
 # real-time recurrent learning, RTRL. It follows how each weight moves *each* neuron, N x N
-# x J numbers for N neurons with J synapses: 100 times more than e-prop for 100 neurons.
-# e-prop keeps the part in which a weight moves its own neuron:
+# x J numbers for N neurons with J synapses each: 100 times more than e-prop for 100
+# neurons. e-prop keeps the part in which a weight moves its own neuron:
 #
 # | method | numbers held | exact | runs |
 # |---|---|---|---|
@@ -1426,8 +1434,9 @@ class Net:
 # w}\right), \qquad \bar e \leftarrow \kappa\,\bar e + e .$$
 #
 # $U$ is the membrane, $A$ the adaptation; $x$ is 1 when pre has fired. $\lambda$ is `lift`
-# (0 for a LIF neuron), $h$ the slope. The reset has no term here: it is detached, as in
-# lesson 07. Each synapse has its own four numbers; no line looks at another synapse, or at
+# (0 for a LIF neuron), $h$ the slope. The $e$ that $A$ takes up is still that of the step
+# before, whose spike lifted the threshold. The reset has no term here: it is detached, as
+# in lesson 07. Each synapse has its own four numbers; no line looks at another synapse, or at
 # the future. Compare with chapter 1: the first line *is* STDP's trace of pre. What is new is
 # that a *learning signal* decides, later, what becomes of it. That is how e-prop bridges a
 # delay: the trace waits.
@@ -1755,7 +1764,8 @@ def prove_fast_traces(config: Config, run: lesson.Run) -> None:
 #
 # Two tasks, each learnt by the same network from the same start.
 #
-# *Rows*: a digit is read row by row, 28 steps of 28 pixels. *Cues*: a mouse runs down a
+# *Rows*: a digit is read row by row, 28 steps of 28 pixels; the error counts in the last 8
+# steps. *Cues*: a mouse runs down a
 # corridor and sees seven cues, left or right; then nothing for 100 steps; then it must say
 # which side had more (Bellec et al. 2020, fig. 4, after Morcos and Harvey 2016). The
 # membrane forgets in ten steps. Whoever solves it must hold the evidence through the
@@ -1945,8 +1955,7 @@ DEMANDS = {  # errors come through; whose spike's slope it needs; whether it run
 #
 # STDP asks for nothing that a synapse lacks. e-prop asks for a learning signal, sent from
 # outside to each neuron; with random feedback it does not even need to know the read-out.
-# (Whether brains have such signals, one for each neuron, is open; dopamine and a spike
-# called the complex spike are candidates.) BPTT asks for everything.
+# (Whether brains have such signals, one for each neuron, is open.) BPTT asks for everything.
 #
 # **Memory.** What does each rule hold for one sequence of T steps? BPTT holds all of it.
 # STDP holds a trace for each *neuron*, e-prop some for each *synapse*: both whatever T is.
@@ -2010,7 +2019,7 @@ def measure_memory(config: Config, run: lesson.Run) -> dict[str, list[float]]:
     }
     for rule, sizes in kept.items():
         slope, _ = np.polyfit(LENGTHS, sizes, 1)
-        run.measure(f"memory per step, {rule}", round(slope, 6) + 0.0, "kB")
+        run.measure(f"memory per step, {rule}", round(slope, 6) + 0.0, "kB")  # + 0.0: never -0
     for rule in ("e-prop", "STDP", "winners, step by step"):
         grown = kept[rule][-1] - kept[rule][0]
         run.proof(f"{rule}'s memory: longest - shortest T", grown, at_most=0)
@@ -2086,7 +2095,8 @@ def compared(table: Rows) -> str:
     return (
         f"With as many batches e-prop reaches {forward[1]:.1f} % of rows, BPTT {back[1]:.1f} %, e-prop with "
         f"random feedback {random[1]:.1f} %. e-prop computes {int(forward[4]) / int(back[4]):.2f} times as "
-        f"much. The winners ask for {int(digits[4]):,} operations and no label, and reach {digits[1]:.1f} %."
+        f"much as BPTT. The winners ask for {int(digits[4]):,} operations and no label, and reach "
+        f"{digits[1]:.1f} %."
     )
 
 
@@ -2112,8 +2122,8 @@ def draw_memory(run: lesson.Run, kept: dict[str, list[float]]) -> None:
 # **Where local rules fall short.** Look for each of these in the numbers above:
 #
 # - *STDP does not know the goal.* It finds what is frequent, not what is asked for; labels
-#   can only name what it has found. Compare the named neurons of chapter 5 with a gradient
-#   through both layers.
+#   can only name what it has found. Compare the named neurons of chapter 3 with a gradient
+#   through both layers (chapter 5).
 # - *STDP stays shallow.* Its winners are a single layer of prototypes: no error tells a
 #   lower layer what an upper one needs.
 # - *e-prop drops what a spike does to others*: the cosine of chapter 6, and the accuracy on
@@ -2192,8 +2202,8 @@ def learn_from_events(config: Config, run: lesson.Run) -> None:
     share = len(events) / (pre.numel() + post.numel())
     run.measure("events / (steps x neurons)", share)
     run.say(
-        f"{len(events)} events in place of {pre.numel() + post.numel()} updates of a trace: "
-        f"{100 * share:.1f} % of the work, and the same weights."
+        f"{len(events)} events in place of {pre.numel() + post.numel()} updates of a trace, "
+        f"{100 * share:.1f} % as many, and the same weights."
     )
 
 
