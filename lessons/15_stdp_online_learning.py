@@ -1795,7 +1795,7 @@ def draw_cues(run: lesson.Run) -> None:
     figures.raster(ax, spk[:, 0])
     start = int((when > 0).nonzero()[0])
     ax.axvspan(start, len(spk), color=figures.YELLOW, alpha=0.3)
-    ax.text(start, 38, "answer", va="top")
+    ax.text(start - 1, 38, "answer", ha="right", va="top")
     ax.set(xlabel="time, steps", ylabel="input: left, right, decide, noise")
     run.figure(fig, "cues")
 
