@@ -66,7 +66,7 @@ class Config(lesson.Config):
 
 
 SCALES: lesson.Scales = {
-    "quick": {"images": 3000, "neurons": (50,), "controls": 1500, "batches": (60, 12)},
+    "quick": {"images": 2500, "neurons": (50,), "controls": 800, "batches": (60, 10)},
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "neurons": (100, 400, 1600), "batches": (5000, 1000)},
 }
@@ -1799,7 +1799,7 @@ def prove_fast_traces(config: Config, run: lesson.Run) -> None:
 # silence. The adaptive thresholds of ALIF neurons can, and their traces know it. So one of
 # the rules below gets LIF neurons alone: does it matter?
 #
-# (At quick scale the cue task gets 12 batches, far too few; at cpu scale 120.)
+# (At quick scale the cue task gets 10 batches, far too few; at cpu scale 120.)
 
 
 # %%
@@ -2006,16 +2006,21 @@ DEMANDS = {  # errors come through; whose spike's slope it needs; whether it run
 
 
 # %%
-LENGTHS = (28, 100, 300, 1000)  # steps
+LENGTHS = {  # steps
+    "quick": (28, 100, 200),
+    "cpu": (28, 100, 300, 1000),
+    "gpu": (28, 100, 300, 1000),
+}
+Lengths = tuple[int, ...]
 
 
 Way = Callable[[Tensor, Tensor], object]  # learns from x [T, 1, I] and what each step counts [T]
 
 
-def held(way: Way, inputs: int) -> list[float]:
+def held(way: Way, inputs: int, lengths: Lengths) -> list[float]:
     """Give the kB that a rule holds for one sequence of each length [T, 1, inputs]."""
     sizes = []
-    for steps in LENGTHS:
+    for steps in lengths:
         x = (torch.rand(steps, 1, inputs) < 0.2).float()
         when = torch.ones(steps)
         sizes.append(memory.peak_bytes(partial(way, x, when)) / 1000)
@@ -2025,6 +2030,7 @@ def held(way: Way, inputs: int) -> list[float]:
 def measure_memory(config: Config, run: lesson.Run) -> dict[str, list[float]]:
     """Count what each rule holds, in kB, for each length of a sequence."""
     torch.manual_seed(run.seed)
+    lengths = LENGTHS[run.scale]
     net = Net(28, 10, HIDDEN, rho=0.95, lift=0.2)
     layer = Winners(config.neurons[0])
     label = torch.tensor([3])
@@ -2043,14 +2049,14 @@ def measure_memory(config: Config, run: lesson.Run) -> dict[str, list[float]]:
         return layer.step_by_step(x, RATE)
 
     kept = {
-        "STDP": held(stdp_way, 28),
-        "e-prop": held(partial(gradient_way, eprop), 28),
-        "BPTT": held(partial(gradient_way, bptt), 28),
-        "winners, as they ran": held(winners_way, 784),
-        "winners, step by step": held(stepwise_way, 784),
+        "STDP": held(stdp_way, 28, lengths),
+        "e-prop": held(partial(gradient_way, eprop), 28, lengths),
+        "BPTT": held(partial(gradient_way, bptt), 28, lengths),
+        "winners, as they ran": held(winners_way, 784, lengths),
+        "winners, step by step": held(stepwise_way, 784, lengths),
     }
     for rule, sizes in kept.items():
-        slope, _ = np.polyfit(LENGTHS, sizes, 1)
+        slope, _ = np.polyfit(lengths, sizes, 1)
         run.measure(f"memory per step, {rule}", round(slope, 6) + 0.0, "kB")  # + 0.0: never -0
     for rule in ("e-prop", "STDP", "winners, step by step"):
         grown = kept[rule][-1] - kept[rule][0]
@@ -2058,16 +2064,16 @@ def measure_memory(config: Config, run: lesson.Run) -> dict[str, list[float]]:
     return kept
 
 
-def breaks_even(kept: dict[str, list[float]]) -> float:
+def breaks_even(lengths: Lengths, kept: dict[str, list[float]]) -> float:
     """Give the T from which BPTT holds more than e-prop; BPTT's memory is a straight line."""
-    slope, start = np.polyfit(LENGTHS, kept["BPTT"], 1)
+    slope, start = np.polyfit(lengths, kept["BPTT"], 1)
     return float((kept["e-prop"][0] - start) / slope)
 
 
-def title_of_memory(kept: dict[str, list[float]]) -> str:
+def title_of_memory(lengths: Lengths, kept: dict[str, list[float]]) -> str:
     """Say what each rule holds for the shortest and the longest sequence."""
     parts = [f"{name} {sizes[0]:.0f} to {sizes[-1]:.0f}" for name, sizes in kept.items()]
-    return f"kB held, T {LENGTHS[0]} to {LENGTHS[-1]}: {', '.join(parts)}"
+    return f"kB held, T {lengths[0]} to {lengths[-1]}: {', '.join(parts)}"
 
 
 def operations_of_rows(rule: str, steps: int, counted: int, synapses: int) -> int:
@@ -2097,7 +2103,8 @@ def compare_rules(config: Config, run: lesson.Run, learnt: Learnt, digits: Digit
         operations = operations_of_rows(rule, steps, counted, synapses)
         sizes = kept[rule.split(",")[0]]
         table.append(cells(f"{rule}, rows", hits, sizes, operations, updates, "yes"))
-    columns = ["rule", "accuracy, %", "kB, T 28", "kB, T 1000", "operations", "updates", "labels"]
+    ends = [f"kB, T {LENGTHS[run.scale][end]}" for end in (0, -1)]
+    columns = ["rule", "accuracy, %", *ends, "operations", "updates", "labels"]
     run.table("Three rules (kB: one sequence; operations and updates: one digit)", columns, table)
     draw_memory(run, kept)
     run.say(compared(table))
@@ -2134,17 +2141,18 @@ def compared(table: Rows) -> str:
 
 def draw_memory(run: lesson.Run, kept: dict[str, list[float]]) -> None:
     """Draw what each rule holds against the length of the sequence."""
-    fig, (ax,) = figures.new(title_of_memory(kept), size=(8.5, 4.4))
+    lengths = LENGTHS[run.scale]
+    fig, (ax,) = figures.new(title_of_memory(lengths, kept), size=(8.5, 4.4))
     for name, sizes in kept.items():
-        ax.plot(LENGTHS, sizes, "o--" if "winners" in name else "s-", label=name)
+        ax.plot(lengths, sizes, "o--" if "winners" in name else "s-", label=name)
     ax.set(xlabel="T, steps", ylabel="kB held for one sequence", xscale="log", yscale="log")
     figures.legend_outside(ax)
     run.figure(fig, "memory")
-    even = breaks_even(kept)
+    even = breaks_even(lengths, kept)
     run.measure("BPTT holds more than e-prop from T", even, "steps")
     run.say(
         f"e-prop holds {kept['e-prop'][0]:.0f} kB whatever T is; BPTT {kept['BPTT'][0]:.0f} kB for "
-        f"{LENGTHS[0]} steps, and as much as e-prop at T {even:.0f}. The layer of digits as it ran held "
+        f"{lengths[0]} steps, and as much as e-prop at T {even:.0f}. The layer of digits as it ran held "
         f"{kept['winners, as they ran'][0]:.0f} to {kept['winners, as they ran'][-1]:.0f} kB; step by step "
         f"the same rule needs {kept['winners, step by step'][0]:.0f} kB."
     )
@@ -2325,7 +2333,7 @@ def compare_with_frenkel(config: Config, run: lesson.Run) -> None:
     eprop(net, x, y, when)
     run.proof("e-prop with all traces at once = e-prop", largest(at_once - net.weight.grad))
     large = Net(28, 10, HIDDEN, rho=0.95, lift=0.0)
-    steps = 280
+    steps = 100 if run.scale == "quick" else 280
     x = torch.rand(steps, 1, 28)
     sequence = (x, torch.tensor([3]), torch.ones(steps))
     kept = {}
