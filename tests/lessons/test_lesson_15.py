@@ -356,7 +356,7 @@ def test_titles_say_what_was_measured():
     assert L.title_of_controls(hits) == expected
     title = L.title_of_gradients(-0.5, 0.9)
     assert title == "e-prop's cosine to BPTT: -0.50 with the usual recurrence, 0.90 with 4 x"
-    title = L.title_of_memory({"e-prop": [1.0, 900.0], "BPTT": [5.0, 5.0]})
+    title = L.title_of_memory((28, 1000), {"e-prop": [1.0, 900.0], "BPTT": [5.0, 5.0]})
     assert title == "kB held, T 28 to 1000: e-prop 1 to 900, BPTT 5 to 5"
 
 
@@ -459,7 +459,7 @@ def test_training_learns_and_is_measured(run):
 
 
 def test_memory_proof_catches_an_eprop_that_keeps_the_past(config, run, monkeypatch):
-    monkeypatch.setattr(L, "LENGTHS", (5, 10, 20, 40))
+    monkeypatch.setattr(L, "LENGTHS", {"quick": (5, 10, 20, 40)})
     kept = L.measure_memory(config, run)
     assert kept["BPTT"][-1] > kept["BPTT"][0]
     assert kept["winners, as they ran"][-1] > kept["winners, as they ran"][0]
@@ -471,8 +471,9 @@ def test_memory_proof_catches_an_eprop_that_keeps_the_past(config, run, monkeypa
 
 
 def test_break_even_is_where_the_lines_cross():
-    kept = {"e-prop": [260.0] * 4, "BPTT": [100.0 + 2 * steps for steps in L.LENGTHS]}
-    assert L.breaks_even(kept) == pytest.approx(80)
+    lengths = (28, 100, 300, 1000)
+    kept = {"e-prop": [260.0] * 4, "BPTT": [100.0 + 2 * steps for steps in lengths]}
+    assert L.breaks_even(lengths, kept) == pytest.approx(80)
 
 
 def test_one_synapse_is_a_part_of_the_layer(config, run, monkeypatch):
