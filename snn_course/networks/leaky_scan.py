@@ -19,7 +19,8 @@ where gs and gm are the gradients that arrive at spk and mem from outside. dmem[
 zero beta (1 - r[t]). Source: Eshraghian et al. (2023), eq. 4 and sec. IV; checked against ``snn.Leaky`` 1.0.
 
 A row [M] is one time step of all neurons of a batch. This is the reference, on any device. On a CPU, long
-scans run compiled (``compiled.py``) with equal results; ``twins.py`` says when.
+scans run compiled (``compiled/``), on a GPU in Triton (``triton_scan.py``), with equal results: ``twins.py``
+says when.
 """
 
 import sys
@@ -59,7 +60,7 @@ class LeakyScan(torch.autograd.Function):
         surrogate: Surrogate,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Give spikes and membranes [T, M]; cur is [T, M] or [1, M], the other tensors [M]."""
-        scan: Any = twins.compiled(start, num_steps) or sys.modules[__name__]
+        scan: Any = twins.leaky(start, num_steps) or sys.modules[__name__]
         spk, mem = scan.leaky_forward(cur.expand(num_steps, -1), decay, threshold, start, reset)
         ctx.save_for_backward(mem, decay, threshold, start)
         ctx.settings = scan, reset, surrogate, len(cur) < num_steps

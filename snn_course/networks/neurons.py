@@ -9,8 +9,8 @@ Weights know nothing of time, so ``TimeBatched`` hands a layer all steps as one 
 ``leaky`` walks through the steps. It is fast since autograd sees one operation, not six a step; each step is
 written in place, into memory asked for once; and the backward pass needs only the recorded membrane.
 
-The recurrences, forward and backward, are in ``leaky_scan.py``. On a CPU, long scans run compiled, with equal
-results: ``twins.py`` says when. The libraries differ in the reset: see ``RESETS``.
+The recurrences, forward and backward, are in ``leaky_scan.py``. They also run compiled on a CPU, in Triton on
+a GPU, with equal results: ``twins.py`` says when. The libraries differ in the reset: see ``RESETS``.
 """
 
 from typing import Any
