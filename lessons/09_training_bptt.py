@@ -412,10 +412,10 @@ def cosine(one: Tensor, other: Tensor) -> float:
 #
 # The figure reads from right to left in time: $k = 0$ is the last step, where the error is,
 # and each step to the right lies one step earlier. The dotted line is what one leaky layer
-# would leave, the dashed one what two would; all three curves have their largest value at
-# 1. Is the largest gradient that of the last step? If not, why would an earlier input
-#    matter more? (An input needs time to charge two membranes, one after the other. For
-#    $\beta = 0.95$ the dashed curve is highest at $k = 18$ and $19$, and only then falls.)
+# would leave, the dashed one what two would; 1 is the largest value of all three curves.
+# Is the largest gradient that of the last step? If not, why would an earlier input matter
+# more? (An input needs time to charge two membranes, one after the other. For $\beta =
+# 0.95$ the dashed curve is highest at $k = 18$ and $19$, and only then falls.)
 
 
 # %%
