@@ -271,8 +271,8 @@ def folded_equals_loop(run: Run) -> None:
 # picture it sees: edges, then corners, then wheels. Depth should help. `Net` is a *stem*
 # and three *stages*. The stem and each new stage halve the picture and the stages double
 # the channels; in a stage there are *blocks* of two layers each. At the end stands a linear
-# read-out of how often each channel fired. What `join` does with a block comes in chapter
-# 3. With `"plain"` it does nothing: the network is a simple chain of layers.
+# read-out of how often each channel fired. With `"plain"`, `join` does nothing to a block:
+# the network is a simple chain of layers. What else it can do comes in chapter 3.
 #
 # To halve a map, the filter takes two pixels at a step (a *stride* of 2), and the neurons
 # behind it send spikes as ever. snnTorch's tutorial 6 *pools* instead: the largest of four

@@ -238,8 +238,8 @@ def prove_synops(config: Config, run: lesson.Run) -> None:
 # *budget* leaves each neuron alone between a lowest and a highest rate; above it pulls
 # down, below it pulls up.
 #
-# An example: one neuron at rate 0.2, another at 0.02, and strength 1. L1 pulls at both with
-# 1. L2 pulls at the first with $2 \times 0.2 = 0.4$, at the second with 0.04: ten times
+# An example: one neuron at rate 0.2, another at 0.02, and strength 1. L1 pulls with 1, at
+# both. L2 pulls at the first with $2 \times 0.2 = 0.4$, at the second with 0.04: ten times
 # less. A budget with $high$ = 0.1 pulls at the first with $100 \times 2 \times 0.1 = 20$,
 # and lets the second be. (All of them divided by the number of neurons, as means are.)
 #

@@ -52,7 +52,7 @@ class Facts:
     rootless: int = 0
     """Those of them that come to no parameter."""
     single_steps: int = 0
-    """Parts of a graph that take one step out of a tensor, as x[t] does: each costs a tensor of zeros."""
+    """Parts of a graph that take one step out of a tensor, as x[t] or narrow: each costs one of zeros."""
 
 
 _current: Facts | None = None
@@ -170,6 +170,32 @@ def _graphs(facts: Facts, outputs: Any = None, *_: Any, **named: Any) -> None:
         _graph(facts, output)
 
 
+def _takes_one_step(node: Any) -> bool:
+    """Say whether a part of a graph takes a single step out of a tensor: x[t], x[t:t+1], x[[t]] and so on."""
+    kind = type(node).__name__
+    if kind == "SelectBackward0":
+        return bool(node._saved_self_sym_sizes[node._saved_dim] > 1)
+    if kind == "SliceBackward0":
+        size = int(node._saved_self_sym_sizes[node._saved_dim])
+        bounds = (_signed(node._saved_start), _signed(node._saved_end), node._saved_step)
+        return size > 1 and len(range(*slice(*bounds).indices(size))) == 1
+    if kind == "IndexSelectBackward0":
+        return bool(node._saved_index.numel() == 1)
+    if kind == "IndexBackward0":
+        return any(index is not None and _chosen(index) == 1 for index in node._saved_indices)
+    return False
+
+
+def _chosen(index: Tensor) -> int:
+    """Count what an index takes: the places of a mask that are true, else all its numbers."""
+    return int(index.sum()) if index.dtype == torch.bool else index.numel()
+
+
+def _signed(number: int) -> int:
+    """Read a number of 64 bits that PyTorch tells without its sign."""
+    return number - 2**64 if number >= 2**63 else number
+
+
 def _graph(facts: Facts, loss: Tensor, *_: Any, **__: Any) -> None:
     """Walk through the graph behind a loss, once for each node."""
     waiting: list[Any] = [loss.grad_fn]
@@ -180,7 +206,7 @@ def _graph(facts: Facts, loss: Tensor, *_: Any, **__: Any) -> None:
         if node in seen:
             continue
         seen.add(node)
-        count += type(node).__name__ == "SelectBackward0"
+        count += _takes_one_step(node)
         parameters += isinstance(getattr(node, "variable", None), nn.Parameter)
         waiting += [following for following, _ in node.next_functions]
     facts.single_steps = max(facts.single_steps, count)

@@ -130,8 +130,9 @@ def _indexed(own: Facts, right: Facts) -> Found | None:
         return None
     return Found(
         "x[t]",
-        f"{own.single_steps} times one step is taken out of a whole tensor, as x[t] does. The numbers are "
-        "right, but each costs a tensor of zeros on the way back. Take all steps out at once: x.unbind(0).",
+        f"{own.single_steps} times one step is taken out of a whole tensor, by x[t], x[t:t+1], narrow or the "
+        "like. The numbers are right, but each costs a tensor of zeros on the way back. Take all steps out "
+        "at once: x.unbind(0).",
     )
 
 

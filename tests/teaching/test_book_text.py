@@ -1,5 +1,6 @@
 """Scripts as prose and code: cells, formulas, headings, pieces of code."""
 
+import itertools
 import re
 
 from snn_course.runs import scripts
@@ -109,6 +110,16 @@ def test_every_formula_is_drawn(path):
         assert "$" not in re.sub(r"<code.*?</code>", "", page, flags=re.DOTALL), markdown
     anchors = [heading.anchor for heading in writer.headings]
     assert len(set(anchors)) == len(anchors)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_no_number_at_the_beginning_of_a_line_makes_a_list_of_a_sentence(path):
+    """A list begins after an empty line. Within a sentence, "1. " is a number before a full stop."""
+    for cell in cells.read(path.read_text("utf-8")).cells:
+        lines = cell.text.splitlines() if cell.kind == "prose" else []
+        for before, line in itertools.pairwise(lines):
+            begins = re.match(r"\d+\. |[-*+] ", line)
+            assert not begins or before == "" or re.match(r"\d+\. |[-*+] |  ", before), line
 
 
 def test_formulas_become_mathml_and_a_broken_one_is_shown_as_written():
