@@ -177,7 +177,7 @@ def duration(stream: np.ndarray) -> float:
 
 def own_recording(path: Path) -> recordings.Recording:
     """Read the learner's recording, its first ten seconds."""
-    stream, sensor = recordings.read(path)
+    stream, sensor = recordings.read(path, foreign=True)
     start = stream["t"][0]
     return recordings.Recording(stream[stream["t"] < start + 10e6], sensor)
 

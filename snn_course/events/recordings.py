@@ -36,6 +36,12 @@ first = min(number for number, stream in kinds.items() if stream["type"] == "eve
 size = [kinds[first]["width"], kinds[first]["height"]]
 numpy.savez(target, events=tonic.io.read_aedat4(path), size=size)
 """
+TRY_HDF5 = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r") as file:
+    file["spikes/times"][int(sys.argv[2])], file["spikes/units"][int(sys.argv[2])]
+"""
+PATIENCE = 60.0  # s, for HDF5 to come to an end with a file
 
 
 class Recording(NamedTuple):
@@ -45,12 +51,14 @@ class Recording(NamedTuple):
     sensor: Sensor
 
 
-def read(path: Path, number: int = 0) -> Recording:
+def read(path: Path, number: int = 0, foreign: bool = False) -> Recording:
     """Read one recording, in order of time.
 
     Args:
         path: the file. Its ending tells the format.
         number: which recording of a file that holds several (.h5).
+        foreign: nothing vouches for the file, as a check sum does for a set's. An .h5 file is then tried
+            in a process of its own first: in some damaged ones HDF5 searches for ever, or crashes.
 
     Raises: UsageError, one line with file and reason, for a missing, foreign, cut off or damaged file, an
     event outside the sensor, a time that is negative, no number or a day off, and a file without events.
@@ -61,6 +69,8 @@ def read(path: Path, number: int = 0) -> Recording:
     if reader is None:
         raise UsageError(f"{path}: no recording of events ends in that; known are {', '.join(READERS)}.")
     try:
+        if foreign and reader is heidelberg:
+            _try_hdf5(path, number)
         return reader(path, number)
     except Exception as error:  # each format's library fails in its own way
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -105,6 +115,14 @@ def heidelberg(path: Path, number: int = 0) -> Recording:
         seconds = file["spikes/times"][number].astype(np.float64)
         channel = file["spikes/units"][number].astype(np.int64)
     return _of((channel % BAND, channel // BAND, 1e6 * seconds, 0), EAR)
+
+
+def _try_hdf5(path: Path, number: int) -> None:
+    """Raise ValueError where HDF5 crashes on a file, or finds no end. What else it says, ``read`` sees."""
+    command = [sys.executable, "-c", TRY_HDF5, str(path), str(number)]
+    ended = contained.run(command, PATIENCE)
+    if ended.code not in (0, 1):  # 1: an exception
+        raise ValueError(f"HDF5 gave up: {ended.how}")
 
 
 def davis(path: Path, number: int = 0) -> Recording:

@@ -94,6 +94,30 @@ def test_an_ear_in_float16(tmp_path):
         recordings.read(tmp_path / "shd.h5", 2)
 
 
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [("while True: pass", "HDF5 gave up: no answer in time"), ("import os; os.abort()", "HDF5 gave up")],
+)
+def test_a_foreign_ear_in_which_hdf5_hangs_or_crashes(tmp_path, monkeypatch, does, reason):
+    monkeypatch.setattr(recordings, "TRY_HDF5", does)
+    monkeypatch.setattr(recordings, "PATIENCE", 0.5 if "while" in does else 60)
+    ear_file(tmp_path / "shd.h5")
+    with pytest.raises(UsageError, match=rf"recording 0 of .*shd.h5: {reason}"):
+        recordings.read(tmp_path / "shd.h5", foreign=True)
+    assert len(recordings.read(tmp_path / "shd.h5").stream) == 2  # of a set: read at once
+
+
+def test_a_foreign_ear_is_read_or_named_as_any_other(tmp_path):
+    ear_file(tmp_path / "shd.h5")
+    assert len(recordings.read(tmp_path / "shd.h5", foreign=True).stream) == 2
+    ear_file(tmp_path / "shd.h5", units=([700, 26],))
+    with pytest.raises(UsageError, match="y = 28"):
+        recordings.read(tmp_path / "shd.h5", foreign=True)
+    (tmp_path / "shd.h5").write_bytes(b"no ear")
+    with pytest.raises(UsageError, match=r"shd.h5: Unable"):
+        recordings.read(tmp_path / "shd.h5", foreign=True)
+
+
 def test_a_skin(tmp_path):
     tactile_file(tmp_path / "seven.mat")
     stream, sensor = recordings.read(tmp_path / "seven.mat")

@@ -315,9 +315,11 @@ def test_a_recording_of_ones_own(config, run, full, sets, tmp_path, monkeypatch,
     on = [True, False, True] if polarities == 2 else [False] * 3
     stream = streams.make([5, 300, 200], [6, 200, 100], [0, 60_000, 11_000_000], on)
     read, own = recordings.read, recordings.Recording(stream, (346, 260, polarities))
-    monkeypatch.setattr(
-        recordings, "read", lambda path, *number: own if path.name == "own.dat" else read(path, *number)
-    )
+
+    def reading(path, *number, foreign=False):
+        return own if path.name == "own.dat" else read(path, *number)
+
+    monkeypatch.setattr(recordings, "read", reading)
     config = L.replace(config, file=tmp_path / "own.dat")
     L.look_at_a_recording(config, run, sets[1])
     L.answer_to_file(config, run, full.net, sets[1])
