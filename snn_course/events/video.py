@@ -59,7 +59,9 @@ def read(path: Path, seconds: float, width: int, height: int, fps: float | None 
         times.append(time)
         if frames[-1].shape != frames[0].shape:
             raise UsageError(f"--video {path}: picture {len(frames)} has another size than the first.")
-    if len(frames) < 2:
+    if len(frames) == 1:
+        raise UsageError(f"--video {path}: one picture in its first {seconds:g} s; a film takes two or more.")
+    if not frames:
         raise UsageError(f"--video {path}: OpenCV finds no moving pictures in it; try an .mp4 or .avi file.")
     return Clip(np.stack(frames), np.array(times))
 
@@ -103,7 +105,11 @@ def _pictures(folder: Path, fps: float) -> Iterator[tuple[float, Picture]]:
     """Give time and picture of each file: 2.png comes before 10.png."""
     import cv2
 
-    files = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES]
+    files = []
+    for path in folder.iterdir():
+        hidden = path.name.startswith(".")  # such as ._1.png, which macOS leaves beside 1.png
+        if path.suffix.lower() in PICTURES and not hidden:
+            files.append(path)
     for number, path in enumerate(sorted(files, key=_by_number)):
         picture: Any = None
         with contextlib.suppress(OSError, cv2.error):  # a folder of that name, an empty file
@@ -116,4 +122,4 @@ def _pictures(folder: Path, fps: float) -> Iterator[tuple[float, Picture]]:
 
 def _by_number(path: Path) -> list[Any]:
     parts = re.split(r"(\d+)", path.name.lower())
-    return [int(part) if part.isdigit() else part for part in parts]
+    return [int(part) if part.isdecimal() else part for part in parts]  # int takes no superscripts

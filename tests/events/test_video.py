@@ -88,6 +88,12 @@ def test_a_folder_is_shown_in_the_order_of_its_numbers(tmp_path):
     assert video.read(folder, 9.0, *SIZE, fps=5).times == pytest.approx([0, 0.2, 0.4])
 
 
+def test_hidden_files_are_no_pictures_and_names_may_have_any_digits(tmp_path):
+    folder = pictures(tmp_path / "p", ["x\u00b23.png", "x\u00b210.png", "1.png"])  # x squared
+    (folder / "._1.png").write_bytes(b"Mac OS X")
+    assert video.read(folder, 9.0, *SIZE).frames[:, 0, 0].tolist() == [40, 0, 20]
+
+
 @pytest.mark.parametrize("size", [(4000, 4), (4, 4000), (1, 1), (2, 3), (346, 260), (347, 261)])
 def test_any_size(tmp_path, size):
     frames = video.read(pictures(tmp_path / "p", ["1.png", "2.png"], size), 9.0, *SIZE).frames
@@ -107,8 +113,10 @@ def test_a_film_as_thin_as_a_line(tmp_path):
 def test_folders_that_are_no_film(tmp_path):
     with pytest.raises(UsageError, match="no moving pictures"):
         video.read(pictures(tmp_path / "none", []), 1.0, *SIZE)
-    with pytest.raises(UsageError, match="no moving pictures"):
+    with pytest.raises(UsageError, match="one picture in its first 1 s"):
         video.read(pictures(tmp_path / "one", ["1.png"]), 1.0, *SIZE)
+    with pytest.raises(UsageError, match="one picture in its first 1 s"):
+        video.read(pictures(tmp_path / "slow", ["1.png", "2.png"]), 1.0, *SIZE, fps=0.5)
     mixed = pictures(tmp_path / "mixed", ["1.png"])
     cv2.imwrite(str(mixed / "2.png"), np.zeros((9, 9), dtype=np.uint8))
     with pytest.raises(UsageError, match="another size"):
