@@ -909,7 +909,9 @@ def draw_rates(run: Run, accuracies: list[float], spikes: list[float]) -> None:
 # their spikes say nothing; and spikes that *vanish with depth*. None of them is an error
 # message, and no learning rate mends them. So look at the spikes of each layer first.
 # `Watch` does so during one training step, and `training.fit`, with which later lessons
-# train, looks in this way once an epoch.
+# train, looks in this way once an epoch. It also names a gradient that vanishes, one that
+# is cut off (a spike without a surrogate, a `detach` too many), and the layer in which a
+# nan first appears.
 #
 # Here a stack of layers is broken in three ways. Which of the three failures is each?
 #

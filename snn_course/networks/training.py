@@ -109,8 +109,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train ``net``, or go on where a killed run with this ``name`` stopped.
 
-    Once an epoch it looks at the layers, and prints one line if one never or always fires, or if spikes or
-    gradient do not get through (``watch.py``); each kind once.
+    Once an epoch it looks at the layers, and prints one line if one never or always fires, if spikes or
+    gradient do not get through, or if something is nan (``watch.py``); each kind once.
 
     Args:
         run: gives the device, keeps the state of each epoch, shows the progress.

@@ -22,12 +22,13 @@ def finite(loss: Loss, net: "nn.Module | None" = None, what: str = "the loss") -
     is still a number: then only the weights tell. To look at them is to wait for a GPU, so a long loop does
     it now and then.
 
-    Raises: Diverged, which names ``what`` and says what to try.
+    Raises: Diverged, which names ``what`` or the weight, and says what to try.
     """
     if not _is_finite(loss):
         raise Diverged(_said(what))
-    if net is not None and not all(_is_finite(weight) for weight in net.parameters()):
-        raise Diverged(_said("a weight"))
+    for name, weight in net.named_parameters() if net is not None else ():
+        if not _is_finite(weight):
+            raise Diverged(_said(f"a weight, {name},"))
     return loss
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from snn_course.runs import lesson
 from snn_course.networks import training
-from snn_course.networks.neurons import Leaky
+from snn_course.networks.neurons import Leaky, TimeBatched, leaky
+from snn_course.networks.recurrent import Layer
 from snn_course.networks.watch import Look, Watch
 
 import pytest
@@ -105,6 +106,187 @@ def test_answers_that_do_not_depend_on_the_input_are_named() -> None:
     net = nn.Sequential(nn.Linear(16, 4))
     nn.init.zeros_(net[0].weight)
     assert find(net)[0] == "answers"
+
+
+# ---------------------------------------------------------------------- networks of other shapes
+
+STEPS = 12
+
+
+def find_over_time(net: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    """Watch a step of a network that gives spikes, or spikes and membranes, [T, B, 4]."""
+    with Watch(net) as watch:
+        answer = net(x)
+        answer = answer[0] if isinstance(answer, tuple) else answer
+        nn.functional.cross_entropy(answer.sum(0), torch.arange(len(x)) % 4).backward()
+    return watch.finding()
+
+
+class Tutorial(nn.Module):
+    """As snnTorch's tutorials write it, without biases: a loop over the steps, recurrent or not."""
+
+    def __init__(self, recurrent: bool, threshold: float = 1.0, last: float = 1.0) -> None:
+        super().__init__()
+        self.recurrent = recurrent
+        self.fc1, self.fc2 = nn.Linear(16, 16, bias=False), nn.Linear(16, 4, bias=False)
+        self.lif1 = snn.Leaky(0.9, threshold=threshold)
+        if recurrent:
+            self.lif1 = snn.RLeaky(0.9, linear_features=16, threshold=threshold)
+        self.lif2 = snn.Leaky(0.9, threshold=last)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        spk1, mem1, mem2 = torch.zeros(1), torch.zeros(1), torch.zeros(1)
+        record = []
+        for _ in range(STEPS):
+            cur = 6 * self.fc1(x)
+            spk1, mem1 = self.lif1(cur, spk1, mem1) if self.recurrent else self.lif1(cur, mem1)
+            record.append(self.lif2(6 * self.fc2(spk1), mem2))
+            mem2 = record[-1][1]
+        spk_rec, mem_rec = zip(*record, strict=True)
+        return torch.stack(spk_rec), torch.stack(mem_rec)
+
+
+class Convolutional(nn.Module):
+    """Convolution, pool, read-out neurons; all steps at once, without biases."""
+
+    def __init__(self, threshold: float = 1.0, last: float = 1.0) -> None:
+        super().__init__()
+        self.conv = TimeBatched(nn.Conv2d(1, 8, 3, padding=1, bias=False))
+        self.lif1, self.pool = Leaky(0.9, threshold), TimeBatched(nn.MaxPool2d(2))
+        self.fc, self.lif2 = nn.Linear(128, 4, bias=False), Leaky(0.9, last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        cur = 3 * self.conv(x.expand(STEPS, *x.shape))
+        spk = self.pool(self.lif1(cur=cur)[0])
+        return self.lif2(6 * self.fc(spk.flatten(2)))[0]
+
+
+class Functional(nn.Module):
+    """Neurons as plain functions, which no hook sees."""
+
+    def __init__(self, threshold: float = 1.0) -> None:
+        super().__init__()
+        self.first, self.last, self.threshold = nn.Linear(16, 16), nn.Linear(16, 4), threshold
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spk, _ = leaky(4 * self.first(x), 0.9, self.threshold, num_steps=STEPS)
+        return leaky(2 * self.last(spk), 0.9)[0]
+
+
+class Block(nn.Module):
+    """Weights and neurons in one module, which takes spikes."""
+
+    def __init__(self, threshold: float = 1.0) -> None:
+        super().__init__()
+        self.fc, self.threshold = nn.Linear(16, 16), threshold
+
+    def forward(self, spk: torch.Tensor) -> torch.Tensor:
+        return leaky(6 * self.fc(spk), 0.9, self.threshold)[0]
+
+
+class Blocks(nn.Module):
+    """Two blocks and a read-out."""
+
+    def __init__(self, threshold: float = 1.0) -> None:
+        super().__init__()
+        self.block1, self.block2, self.out = Block(), Block(threshold), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.block2(self.block1(x.expand(STEPS, *x.shape))))
+
+
+class Recurrent(nn.Module):
+    """The course's recurrent layer."""
+
+    def __init__(self, threshold: float = 1.0) -> None:
+        super().__init__()
+        self.fc, self.hidden = nn.Linear(16, 16), Layer(16, 20, recurrent=True, threshold=threshold)
+        self.out = nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.hidden(6 * self.fc(x.expand(STEPS, *x.shape))))
+
+
+PICTURES, ROWS = torch.rand(32, 1, 8, 8), torch.rand(32, 16)
+HEALTHY = {
+    "snnTorch": (lambda: Tutorial(False), ROWS),
+    "snnTorch, recurrent": (lambda: Tutorial(True), ROWS),
+    "snnTorch, on spikes": (lambda: Tutorial(False), (ROWS < 0.4).float()),
+    "convolution": (Convolutional, PICTURES),
+    "functions": (Functional, ROWS),
+    "blocks": (Blocks, ROWS),
+    "blocks, on spikes": (Blocks, (ROWS < 0.4).float()),
+    "recurrent": (Recurrent, ROWS),
+}
+BROKEN = {
+    "snnTorch, dead": (lambda: Tutorial(False, 1e3), ROWS, "never", "lif1 never fires"),
+    "snnTorch, recurrent, dead": (lambda: Tutorial(True, 1e3), ROWS, "never", "lif1 never fires"),
+    "snnTorch, silent outputs": (lambda: Tutorial(False, last=1e3), ROWS, "never", "lif2 never fires"),
+    "snnTorch, no input": (lambda: Tutorial(False), 0 * ROWS, "never", "lif1 never fires"),
+    "convolution, dead": (lambda: Convolutional(1e3), PICTURES, "never", "lif1 never fires"),
+    "convolution, silent outputs": (lambda: Convolutional(last=1e3), PICTURES, "never", "lif2 never fires"),
+    "convolution, no input": (Convolutional, 0 * PICTURES, "never", "lif1 never fires"),
+    "convolution, saturated": (lambda: Convolutional(-9.0), PICTURES, "always", "lif1 fires in 100 %"),
+    "functions, dead": (lambda: Functional(1e3), ROWS, "answers", "the same for every input"),
+    "blocks, dead": (lambda: Blocks(1e3), ROWS, "never", "block2 never fires"),
+    "blocks, on spikes, dead": (lambda: Blocks(1e3), (ROWS < 0.4).float(), "never", "block2 never fires"),
+    "recurrent, dead": (lambda: Recurrent(1e3), ROWS, "never", "hidden never fires"),
+    "nan in the input": (lambda: Tutorial(False), ROWS.log() * 0 / 0, "nan", "fc1 gives nan"),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_networks_of_any_shape_are_not_complained_of(name: str) -> None:
+    make, x = HEALTHY[name]
+    assert find_over_time(make(), x) == ("", "")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_networks_of_any_shape_are_named_in_one_line(name: str) -> None:
+    make, x, kind, words = BROKEN[name]
+    found, line = find_over_time(make(), x)
+    assert found == kind
+    assert words in line
+    assert "\n" not in line
+
+
+def test_a_read_out_by_membranes_may_be_silent() -> None:
+    """No gradient arrives at its spikes: nothing depends on them."""
+
+    class ByMembrane(Tutorial):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(x)[1]
+
+    assert find_over_time(ByMembrane(False, last=1e9), ROWS) == ("", "")
+    assert find_over_time(ByMembrane(False, 1e3, last=1e9), ROWS)[0] == "never"
+
+
+def test_a_gradient_that_is_cut_off_is_named_with_the_weights_that_get_none() -> None:
+    class Detached(Blocks):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.block2(self.block1(x.expand(STEPS, *x.shape)).detach()))
+
+    kind, line = find_over_time(Detached(), ROWS)
+    assert kind == "cut"
+    assert "no gradient arrives at block1.fc.weight" in line
+    assert "detach()" in line
+    frozen = Detached()
+    frozen.block1.requires_grad_(False)
+    assert find_over_time(frozen, ROWS) == ("", "")
+    spare = Blocks()
+    spare.spare = nn.Linear(16, 4)  # is never called
+    assert find_over_time(spare, ROWS) == ("", "")
+
+
+def test_a_gradient_that_is_nan_is_named() -> None:
+    class Root(Blocks):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            spk = self.block1(x.expand(STEPS, *x.shape))
+            return self.out((spk - spk).sqrt() + spk)  # the slope of a root is infinite at 0
+
+    kind, line = find_over_time(Root(), ROWS)
+    assert kind == "nan"
+    assert "the gradient at block1.fc.weight is nan or infinite" in line
 
 
 def test_neurons_of_snntorch_in_a_loop_are_seen_and_nested_modules_count_once() -> None:
