@@ -3,9 +3,9 @@
     with fake_device.FakeDevice():
         net = Net().to(fake_device.DEVICE)      # any size: no numbers are kept, none are computed
 
-It is PyTorch's "meta" device, made as strict as a GPU: an operation on tensors of two devices is an error, but
-for what a GPU allows, too (copies, indices that lie on the CPU, a single number). What is read off it is one,
-or zeros: so a training loop that looks at its loss goes on.
+It is PyTorch's "meta" device, made as strict as a GPU: an operation on tensors of two devices is an error. A
+GPU allows copies, indices that lie on the CPU, and a single number, so those are allowed. What is read off it
+is one, or zeros: so a training loop that looks at its loss goes on.
 """
 
 from collections.abc import Iterator
@@ -31,6 +31,21 @@ def on_fake(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.device == DEVICE
 
 
+def read(func: Any, args: Any, kwargs: Any) -> Any:
+    """Give what an operation reads off the device; NotImplemented for one that reads nothing."""
+    if func == aten._local_scalar_dense.default:  # item(), bool(), int(), float()
+        return torch.ones((), dtype=args[0].dtype).item()
+    if func == aten.equal.default:
+        return True
+    if func == aten.nonzero.default:  # nothing is found
+        return args[0].new_zeros(0, args[0].dim(), dtype=torch.int64)
+    if func == aten._to_copy.default and str(kwargs.get("device")) == "cpu":
+        return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+    if func == aten.copy_.default and on_cpu(args[0]):
+        return args[0]
+    return NotImplemented
+
+
 class FakeDevice(TorchDispatchMode):
     """Within it, tensors on DEVICE behave as on a GPU."""
 
@@ -39,14 +54,8 @@ class FakeDevice(TorchDispatchMode):
         leaves = tree_leaves((args, kwargs))
         if not any(map(on_fake, leaves)):
             return func(*args, **kwargs)
-        if func == aten._local_scalar_dense.default:  # item(), bool(), int(), float()
-            return torch.ones((), dtype=args[0].dtype).item()
-        if func == aten.equal.default:
-            return True
-        if func == aten._to_copy.default and str(kwargs.get("device")) == "cpu":
-            return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
-        if func == aten.copy_.default and on_cpu(args[0]):
-            return args[0]
+        if (value := read(func, args, kwargs)) is not NotImplemented:
+            return value
         strangers = [x for x in leaves if on_cpu(x) and x.dim() > 0]
         if strangers and func not in COPIES:
             if func not in INDEXED or on_cpu(args[0]):
@@ -73,7 +82,7 @@ IN_BF16 = {
 
 
 class Autocast(TorchFunctionMode):
-    """Multiplies matrices in bfloat16, as a GPU does within ``torch.autocast``; PyTorch has none for "meta"."""
+    """Multiplies matrices in bfloat16, as ``torch.autocast`` does, which knows no "meta" device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in IN_BF16:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from snn_course.runs import lesson
+from snn_course.data.images import Images
+from snn_course.events import frames
 from snn_course.networks import training
 
 import pytest
@@ -34,6 +36,12 @@ def autocast(device: torch.device, bf16: bool | None = None) -> Iterator[None]:
     """Multiply in bfloat16 unless it is refused, as on a card that can."""
     with nullcontext() if bf16 is False else fake_device.Autocast():
         yield
+
+
+def data_set(count: int, *shape: int) -> Images:
+    """Give images as a lesson reads them from disk, on the CPU."""
+    made = fake_device.images(count, *shape)
+    return Images(made.images, made.labels, "made up", "train", tuple(made.classes), "a test", True, count)
 
 
 @pytest.fixture
@@ -138,3 +146,110 @@ def test_lesson_20(device: Any) -> None:
     nets, curves = script.compare_outputs(config, device, sets)
     assert nets["deterministic"].out.in_features == config.width
     assert all(len(curve) == 16 for curve in curves.values())
+
+
+def test_lesson_02(device: Any) -> None:
+    script, _ = load(2)
+    x, labels = pair(100, 50)
+    assert script.fit_readout(x.float(), labels)(x.float()).device == DEVICE
+
+
+def test_lesson_05(device: Any) -> None:
+    script, _ = load(5)
+    digits = data_set(200, 28, 28)
+    for recipe in script.RECIPES:
+        net = script.train_read_out(digits, 50, recipe, device)
+        assert len(script.assess_read_out(net, digits, device)) == 4
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_lesson_07(device: Any, detach: bool) -> None:
+    script, config = load(7)
+    sets = [*pair(script.BATCH, 784), *pair(30, 784)]
+    sets[0], sets[2] = sets[0] / 255, sets[2] / 255
+    spike = script.spiking("fast sigmoid", 25.0)
+    _, losses = script.train(dataclasses.replace(config, epochs=1), sets, spike, detach)
+    assert len(losses) == 1
+
+
+def test_lesson_08(device: Any) -> None:
+    script, config = load(8)
+    x, y = pair(config.batch_size, 784)
+    digits = script.Digits(x, y, config.num_steps, config.batch_size)
+    net = script.train(config, device, digits)
+    assert net(digits.batch(torch.arange(4))[0])[2].shape == (config.num_steps, 4, 10)
+
+
+def test_lesson_11(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, config = load(11)
+    monkeypatch.setattr(frames, "trimmed", list)  # how long a recording is, is read off its numbers
+    x = torch.zeros(script.BATCH, config.bins, 2, 32, 32, dtype=torch.uint8, device=DEVICE)
+    labels = torch.zeros(script.BATCH, dtype=torch.int64, device=DEVICE)
+    net = script.train(device, "time", config, (x, labels), classes=11)
+    script.accuracy(net, x, labels)
+
+
+def test_lesson_12(device: Any) -> None:
+    script, config = load(12)
+    images = data_set(500, 3, 32, 32)
+    net = script.train(config, device, images)
+    assert training.predict(net, images.images, torch.Tensor.float).shape == (500, 10)
+    script.train_sew(config, device, images)
+
+
+def test_lesson_14(device: Any) -> None:
+    script, config = load(14)
+    images = data_set(script.BATCH, 1, 28, 28)
+    net = script.Net(config.num_steps).to(DEVICE)
+    for kind in script.STRENGTHS:
+        script.train(net, images, 1, kind, 1.0)
+    script.measure(net, images)
+
+
+@pytest.mark.parametrize("size", lesson.load(15).SCALES["gpu"]["neurons"])
+def test_lesson_15(device: Any, size: int) -> None:
+    script, _ = load(15)
+    layer = script.Winners(size, device=DEVICE)
+    spk = torch.zeros(20, 6, 784, device=DEVICE)
+    assert layer(spk, 0.05).shape[-1] == size
+
+
+def test_lesson_16(device: Any) -> None:
+    script, config = load(16)
+    pictures = script.Pictures(*pair(500, 3, 32, 32))
+    ann, _ = script.train_relu(config, device, pictures)
+    script.accuracy_at(ann, pictures)
+    script.score(script.train_directly(config, device, pictures), pictures, (1, 2))
+
+
+def test_lesson_17(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, config = load(17)
+    monkeypatch.setattr(script.data, "load", lambda name, split: data_set(200, 1, 28, 28))
+    still = {"prepare": script.show, "loss": script.count_loss, "augment": script.unchanged, "bf16": False}
+    for reset in ("subtract", "zero"):
+        script.train(config, device, script.Dense(reset), "mnist", reset, **still)
+    monkeypatch.setattr(script.data, "load", lambda name, split: data_set(200, 3, 32, 32))
+    script.train(config, device, lesson.load(10).Net(width=16), "cifar10", "SEW")
+
+
+def test_lesson_19(device: Any) -> None:
+    script, config = load(19)
+    train = pair(600, 1, 28, 28)
+    folded = script.train_float(config, device, train, train[0][:20].float())
+    assert script.accuracy(folded, *train) == 100
+    net = script.network(config, device, *script.BITS["8/4/4"])
+    net.load_state_dict(folded.state_dict())
+    net.calibrate(train[0][:100])
+    training.fit(device, "4/4", net, *train, script.recipe_of(config.qat_epochs, script.RATES["PyTorch"]))
+
+
+def test_milestone_a(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, config = load("milestone_a_fashion_mnist")
+    x, y = pair(config.batch_size, 1, 28, 28)
+    split = script.Split(x, y, tuple("0123456789"), "made up")
+    monkeypatch.setattr(script, "autocast", autocast)
+    splits = script.Splits(split, split, split, 73, 90)
+    net = script.Net(config, splits).to(DEVICE)
+    net = net.to(memory_format=torch.channels_last)
+    assert len(script.fit(net, splits, config, device)) == 1
+    assert len(script.evaluate(net, split).spikes) == len(script.LAYERS)
