@@ -306,7 +306,10 @@ def augmented(images: Tensor) -> Tensor:
 
 def autocast(device: torch.device) -> torch.autocast:
     """Compute convolutions in bfloat16 where the machine has instructions for it; it halves the time."""
-    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
