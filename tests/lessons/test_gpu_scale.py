@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,6 +12,8 @@ from typing import Any
 from snn_course.runs import lesson
 from snn_course.data.images import Images
 from snn_course.events import frames
+from snn_course.gameworld import agents, imitate
+from snn_course.gameworld.retina import SHAPE
 from snn_course.networks import training
 
 import pytest
@@ -253,3 +256,30 @@ def test_milestone_a(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     net = net.to(memory_format=torch.channels_last)
     assert len(script.fit(net, splits, config, device)) == 1
     assert len(script.evaluate(net, split).spikes) == len(script.LAYERS)
+
+
+def test_capstone_gameworld() -> None:
+    """It trains on the CPU at each scale; at gpu scale the network is deeper."""
+    net, recipe = agents.build("gpu"), imitate.Recipe()
+    events = torch.rand(recipe.length, recipe.batch, *SHAPE) < 0.1
+    mem, state = net(events.float())
+    imitate.cost(mem[recipe.warm :], torch.rand(recipe.length - recipe.warm, recipe.batch)).backward()
+    assert all(weight.grad is not None for weight in net.parameters())
+    with torch.no_grad():
+        assert net(events[:1].float(), state)[0].shape == (1, recipe.batch)
+
+
+def test_no_script_was_forgotten() -> None:
+    """A script whose gpu scale differs from its cpu scale in what trains has a test here, or a reason."""
+    tested = set(re.findall(r"def test_(\w+?)\(", Path(__file__).read_text(encoding="utf-8")))
+    untrained = {
+        "lesson_01": "one neuron for more steps, by hand",
+        "lesson_03": "more draws of the same neurons",
+        "lesson_04": "the same films as at cpu scale",
+        "lesson_06": "more volleys into the same neuron",
+        "capstone_pong": "the same networks as at cpu scale, for longer, on the CPU",
+    }
+    named = {f"lesson_{number:02d}" for number in range(1, 21)}
+    named |= {"capstone_pong", "capstone_gameworld", "milestone_a"}
+    covered = {name for name in named for test in tested if test.startswith(name)}
+    assert covered == named - set(untrained)
