@@ -11,8 +11,8 @@ from snn_course.runs.scripts import Script
 from snn_course.schedule.overview import filled
 from snn_course.teaching import apart, exercises, hints, progress, watching, workspace
 from snn_course.teaching.apart import Found
-from snn_course.teaching.exercises import Exercises, Task
 from snn_course.teaching.limits import Limits
+from snn_course.teaching.tasks import Exercises, Task
 
 HOLDS, UNWRITTEN = "holds", "unwritten"
 

@@ -7,8 +7,8 @@ from snn_course import UsageError, one_line
 from snn_course.runs.scripts import Script
 from snn_course.schedule.overview import filled
 from snn_course.teaching import exercises, progress
-from snn_course.teaching.exercises import HINTS, Exercises, Task
 from snn_course.teaching.progress import Record
+from snn_course.teaching.tasks import HINTS, Exercises, Task
 
 TIERS = ("A question", "The place", "The idea")
 

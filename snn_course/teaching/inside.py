@@ -19,6 +19,7 @@ from typing import Any
 from snn_course.runs import scripts
 from snn_course import ROOT, UsageError
 from snn_course.teaching import composed, exercises, limits
+from snn_course.teaching.tasks import Exercises
 
 Tell = Callable[..., None]
 
@@ -70,7 +71,7 @@ def _check(stem: str, file: Path, tell: Tell) -> None:
         tell("tried", says=fence.tried)
 
 
-def _try(wanted: exercises.Exercises, file: Path, tell: Tell) -> None:
+def _try(wanted: Exercises, file: Path, tell: Tell) -> None:
     """Try the tasks, and when all hold, the chapters."""
     from snn_course.teaching import trials
 

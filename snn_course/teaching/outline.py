@@ -52,11 +52,23 @@ class Outline:
         node = self.top.get("main")
         return list(node.body) if isinstance(node, ast.FunctionDef) else []
 
+    @cached_property
+    def called(self) -> list[str]:
+        """The functions of the lesson that ``main`` calls, each once, in their order."""
+        called = [name for statement in self.main for name in _names_called(statement) if name in self.top]
+        return list(dict.fromkeys(called))
+
+    def fields_of(self, name: str) -> list[str]:
+        """Name the fields that a class of the lesson gives a type."""
+        node = self.top.get(name)
+        body = node.body if isinstance(node, ast.ClassDef) else []
+        annotated = [one.target for one in body if isinstance(one, ast.AnnAssign)]
+        return [target.id for target in annotated if isinstance(target, ast.Name)]
+
     def chapters(self, names: Sequence[str]) -> list[str]:
         """Name the functions that ``main`` calls and that need one of these definitions, in their order."""
-        called = [name for statement in self.main for name in _names_called(statement) if name in self.top]
         wanted = set(names)
-        return [name for name in dict.fromkeys(called) if self.reached([name]) & wanted]
+        return [name for name in self.called if self.reached([name]) & wanted]
 
     def statements(self, chapter: str) -> list[ast.stmt]:
         """Give the statements of ``main`` that a chapter needs: those that make what it is handed, and it.

@@ -12,7 +12,7 @@ from snn_course.runs.measures import ProofMissed
 from snn_course.runs.run import Item, Run
 from snn_course.runs.settings import at_scale
 from snn_course.teaching import answers, composed, instruments, regions
-from snn_course.teaching.exercises import Exercises, Mistake, Task
+from snn_course.teaching.tasks import Exercises, Mistake, Task
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -3,6 +3,7 @@
 ``QUESTION`` and ``FIELDS`` say which fields there are. All who ask, test or print questions read them here.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +51,9 @@ FIELDS: Mapping[str, tuple[Mapping[str, Schema], Mapping[str, Schema]]] = {
     "prints": ({**_CODE, "wrong": items(_WRONG, 2, 4)}, {}),
 }
 """What a kind has besides: required and optional fields."""
+ANY_FIELD = sorted(set(QUESTION).union(*itertools.chain.from_iterable(FIELDS.values())))
+"""The names of all fields that some question has."""
+_OF_ANY_KIND = table({"kind": QUESTION["kind"]}, {name: {} for name in ANY_FIELD if name != "kind"})
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ def read(path: Path) -> Bank:
 
 def _check(source: Source, index: int, entry: Mapping[str, Any]) -> None:
     """Check one question by itself. Raises: UsageError."""
-    source.check(entry, {"required": ["kind"], "properties": {"kind": QUESTION["kind"]}}, "question", index)
+    kind = {"properties": {"kind": QUESTION["kind"]}} if "kind" in entry else _OF_ANY_KIND
+    source.check(entry, kind, "question", index)
     required, optional = FIELDS[entry["kind"]]
     source.check(entry, table({**QUESTION, **required}, optional), "question", index)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from snn_course.runs import scripts
 from snn_course import ROOT, UsageError
 from snn_course.teaching import composed, exercises, instruments, mistakes, scaffold
-from snn_course.teaching.exercises import Exercises
 from snn_course.teaching.probes import Probes
+from snn_course.teaching.tasks import Exercises
 from snn_course.teaching.trials import FAILS, HOLDS, UNWRITTEN, Trials, Verdict
 
 Row = tuple[bool, str]

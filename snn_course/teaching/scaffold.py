@@ -14,9 +14,9 @@ from pathlib import Path
 
 from snn_course import ROOT, workspace_dir
 from snn_course.teaching import regions
-from snn_course.teaching.exercises import Exercises, Task
 from snn_course.teaching.outline import Outline, names_passed_on
 from snn_course.teaching.regions import Definition
+from snn_course.teaching.tasks import Exercises, Task
 
 WIDTH = 100
 _WAY = re.compile(r"^sys\.path\.insert\(0, .*\)(?P<rest> *(#.*)?)$", re.MULTILINE)

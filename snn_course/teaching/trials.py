@@ -14,9 +14,9 @@ from snn_course import UsageError
 from snn_course.runs.divergence import Diverged
 from snn_course.runs.measures import ProofMissed
 from snn_course.teaching import answers, composed, mistakes, scaffold
-from snn_course.teaching.exercises import Exercises, Task
 from snn_course.teaching.outline import Outline
 from snn_course.teaching.probes import Given, Probes, TrialRun, in_words, line_of
+from snn_course.teaching.tasks import Exercises, Task
 
 import matplotlib.pyplot as plt
 import numpy as np

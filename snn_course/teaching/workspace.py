@@ -11,7 +11,7 @@ from snn_course import UsageError, safe_write, workspace_dir
 from snn_course.runs.scripts import Script
 from snn_course.schedule.overview import filled
 from snn_course.teaching import exercises, scaffold
-from snn_course.teaching.exercises import Exercises
+from snn_course.teaching.tasks import Exercises
 
 
 def path_for(script: Script) -> Path:

@@ -60,5 +60,5 @@ def test_a_damaged_toml_is_named_by_file_and_line(course):
     path.write_text("[check]\nchapters = [\n", encoding="utf-8")
     ended = course.start("start", "01")
     said(ended, 2)
-    assert "exercises/01_lif_neuron.toml: " in ended.stderr
+    assert "exercises/01_lif_neuron.toml, line " in ended.stderr
     assert ended.stderr.count("\n") == 1

@@ -1,7 +1,10 @@
 """What is wrong in a bank is named with its file and line."""
 
-from snn_course import UsageError
-from snn_course.teaching import questions
+import re
+from pathlib import Path
+
+from snn_course import ROOT, UsageError
+from snn_course.teaching import hunts_planted, questions
 from tests.teaching import small_bank
 
 import pytest
@@ -9,6 +12,9 @@ import pytest
 GOOD = small_bank.bank(
     small_bank.question("a"), small_bank.question("b", kind="number", rest=small_bank.NUMBER)
 )
+
+
+FIELDS = {"sitting", *questions.ANY_FIELD, *hunts_planted.BUG}
 
 
 def test_a_good_bank_is_read(tmp_path):
@@ -33,7 +39,7 @@ def line_with(text, words, after=""):
         ('id = "b"', 'id = "a"', "the id 'a' is taken already", ('id = "a"', "and then")),
         ('id = "b"', "id = 3", "'id' must be a text, not 3", ("id = 3", "")),
         ('hint = "think of b"', "", "lacks the field 'hint'", ("[[question]]", "and then")),
-        ('hint = "think of b"', 'hnit = "x"', "lacks the field 'hint'", ("[[question]]", "and then")),
+        ('hint = "think of b"', 'hnit = "x"', "no field 'hnit' here; did you mean 'hint'?", ("hnit", "")),
         (
             'more = "and then?"',
             'more = "x"\nmroe = "y"',
@@ -67,7 +73,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, old, new, said, at):
         questions.read(path)
     message = str(caught.value)
     assert said in message
-    assert message.startswith("02_small.toml, line ")
+    assert message.startswith(f"{tmp_path.name}/02_small.toml, line ")
     number = int(message.split("line ")[1].split(":", maxsplit=1)[0])
     assert number == line_with(text, *at), message
 
@@ -94,3 +100,29 @@ def test_a_file_that_is_no_bank_is_one_line(tmp_path, content, said):
 def test_a_folder_in_its_place_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="Cannot read"):
         questions.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (questions.read, "quizzes/07_surrogate_gradients.toml"),
+        (hunts_planted.read, "hunts/07_surrogate_gradients.toml"),
+    ],
+)
+def test_each_misspelt_field_of_a_real_file_is_named_with_its_line(tmp_path, read, name):
+    """Of the first tables; also a field within a list, such as the ``why`` of a wrong choice."""
+    path = tmp_path / Path(name).name
+    lines = (ROOT / name).read_text(encoding="utf-8").split("\n")
+    tried = 0
+    for number, line in enumerate(lines[:60], start=1):
+        field = re.match(r"(\w+)(?= = )", line) or re.match(r"    {.*, (why)(?= = )", line)
+        if field and (field[1] in FIELDS or field[1] == "why"):
+            tried += 1
+            wrong = line[: field.start(1)] + f"{field[1]}y" + line[field.end(1) :]
+            path.write_text("\n".join([*lines[: number - 1], wrong, *lines[number:]]), encoding="utf-8")
+            with pytest.raises(UsageError) as refused:
+                read(path)
+            message = str(refused.value)
+            assert message.startswith(f"{tmp_path.name}/{path.name}, line {number}: "), line
+            assert f"'{field[1]}y'" in message
+    assert tried > 15

@@ -5,7 +5,7 @@ import dataclasses
 
 from snn_course import ROOT
 from snn_course.teaching import exercises, scaffold, workspace
-from snn_course.teaching.exercises import Exercises
+from snn_course.teaching.tasks import Exercises
 
 import pytest
 
