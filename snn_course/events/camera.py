@@ -68,7 +68,9 @@ def make_camera(pixel: Pixel, engine: Engine = "auto", seed: int = 0) -> Camera:
 
 
 def record(camera: Camera, frames: Iterable[npt.NDArray[Any]], fps: float) -> Stream:
-    """Show frames [H, W] to a camera, ``fps`` a second. Returns: all events."""
+    """Show frames [H, W] to a camera, ``fps`` a second. Returns: all events. Raises: ValueError."""
+    if not 0 < fps < np.inf:
+        raise ValueError(f"fps is a number of frames a second, not {fps}")
     return record_at(camera, ((number / fps, frame) for number, frame in enumerate(frames)))
 
 
@@ -76,6 +78,16 @@ def record_at(camera: Camera, shown: Iterable[tuple[float, npt.NDArray[Any]]]) -
     """Show frames to a camera, each a pair of its time in s and its light [H, W]. Returns: all events."""
     parts = [camera.step(frame, time) for time, frame in shown]
     return np.concatenate([np.empty(0, dtype=DTYPE), *parts])
+
+
+def check_frame(frame: npt.NDArray[Any], before: tuple[int, ...]) -> None:
+    """Raise ValueError for what is no light [H, W], or has not the shape of the frame before ((): none)."""
+    if frame.ndim != 2:
+        raise ValueError(f"a frame is light [H, W], grey; this one is {list(frame.shape)}")
+    if before and frame.shape != before:
+        raise ValueError(f"a frame of {list(frame.shape)} pixels cannot follow one of {list(before)}")
+    if not (frame >= 0).all() or not np.isfinite(frame).all():
+        raise ValueError("a frame has light that is below 0, nan or infinite")
 
 
 def lin_log(light: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -102,14 +114,19 @@ class DvsCamera:
     - Leak. Here its rate differs from pixel to pixel; in v2e from frame to frame, too: no size measurable.
     - Shot noise. Here at any time after the pixel's other events, and not while it is deaf; in v2e at the
       time of the frame: as many events.
+    - Only in v2e, where they have to be asked for: noise of the photoreceptor in place of shot noise, pixels
+      with a high-pass filter (SCIDVS) or a surround (CSDVS).
     """
 
     def __init__(self, pixel: Pixel, seed: int = 0) -> None:
         self.pixel, self.rng = pixel, np.random.default_rng(seed)
         self.now = -np.inf  # time of the last frame, s
+        self.shape: tuple[int, ...] = ()  # of the last frame
 
     def step(self, frame: npt.NDArray[Any], time: float) -> Stream:
-        """See ``Camera``. Raises: ValueError for a frame that is not later than the one before."""
+        """See ``Camera``. Raises: ValueError for what is no frame, or not later than the one before."""
+        check_frame(frame, self.shape)
+        self.shape = frame.shape
         light = frame.reshape(-1).astype(np.float32)  # [N]
         if self.now == -np.inf:
             return self._start(light, time)

@@ -72,6 +72,8 @@ def read(path: Path, number: int = 0, foreign: bool = False) -> Recording:
         if foreign and reader is heidelberg:
             _try_hdf5(path, number)
         return reader(path, number)
+    except UsageError:  # it names the file already
+        raise
     except Exception as error:  # each format's library fails in its own way
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         which = f"recording {number} of {path}" if path.suffix == ".h5" else path

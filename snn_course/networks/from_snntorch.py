@@ -55,9 +55,21 @@ def translate(options: dict[str, Any]) -> dict[str, Any]:
             found[name] = bool(value)
         elif name not in USUAL:
             raise TypeError(f"Leaky has no option {name!r}")
-        elif value != USUAL[name]:
+        elif _is_other(value, USUAL[name]):
             raise ValueError(f"Leaky does not take {name}={value}: {REFUSED[name]}")
     return found
+
+
+def _is_other(value: Any, usual: Any) -> bool:
+    return bool((value != usual).any()) if isinstance(value, torch.Tensor) else value != usual
+
+
+def check_twice(options: dict[str, Any], reset: str, surrogate: Any) -> None:
+    """Raise a ValueError for a setting that is given by both of its names."""
+    if surrogate is not None and options.get("surrogate") is not None:
+        raise ValueError("surrogate and spike_grad are two names for one thing: give one of them")
+    if reset != "subtract" and options.get("reset", reset) != reset:
+        raise ValueError("reset and reset_mechanism are two names for one thing: give one of them")
 
 
 def check_beta(beta: torch.Tensor) -> None:
@@ -74,8 +86,16 @@ def adapt(state_dict: dict[str, Any], prefix: str, lif: Any) -> Any:
     """Turn what ``snn.Leaky`` stored into what ``lif`` stores. Returns: the reset that it names, or lif's.
 
     Raises:
-        ValueError: spikes were stored with a factor other than 1.
+        ValueError: spikes were stored with a factor other than 1, or a number for each neuron, where lif has
+            one for all (PyTorch would take the first of them).
     """
+    for name in ("beta", "threshold"):
+        stored = state_dict.get(f"{prefix}{name}", torch.ones(()))
+        if stored.numel() > 1 and getattr(lif, name).dim() == 0:
+            shape = list(stored.shape)
+            raise ValueError(
+                f"Leaky has one {name} and cannot load {shape}: make it with torch.ones({shape})"
+            )
     factor = state_dict.pop(f"{prefix}graded_spikes_factor", torch.ones(()))
     if (factor != 1).any():
         why = REFUSED["graded_spikes_factor"]

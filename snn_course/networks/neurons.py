@@ -52,14 +52,17 @@ def leaky(
         gets that part of its gradient which leads back, so that it can be learned (``_Clip``).
 
     Raises:
-        ValueError: for an unknown reset, or a surrogate that cannot be called.
+        ValueError: for an unknown reset, a surrogate that cannot be called, or a shape that does not fit.
+        TypeError: for currents that are no tensor of floating-point numbers.
     """
     check_reset(reset)
+    check_currents(cur, num_steps)
     cur = cur if num_steps is None else cur[None]  # [1, ...]: one row for all steps
     layout, state_type = _Layout(cur), torch.promote_types(cur.dtype, torch.float32)
     decay = _Clip.apply(torch.as_tensor(beta, dtype=state_type, device=cur.device))
     level = torch.as_tensor(threshold, dtype=state_type, device=cur.device)
     start = cur.new_zeros((), dtype=state_type) if mem is None else mem.to(state_type)
+    check_shapes(cur.shape[1:], beta=decay, threshold=level, mem=start)
     rows = [layout.to_row(x) for x in (decay, level, start)]  # [M] each
     steps = len(cur) if num_steps is None else num_steps
     spk, mem = LeakyScan.apply(layout.to_rows(cur), *rows, steps, reset, derivative(surrogate))
@@ -68,8 +71,32 @@ def leaky(
 
 def check_reset(reset: str) -> None:
     """Raise a ValueError for a word that is no reset."""
+    if callable(reset):  # snn.Leaky's third argument
+        raise ValueError("a surrogate goes by its name: surrogate=... or spike_grad=...")
     if reset not in RESETS:
         raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
+
+
+def check_currents(cur: Any, num_steps: int | None) -> None:
+    """Raise a TypeError or ValueError for what is no current [T, ...], or [...] with ``num_steps``."""
+    if not isinstance(cur, torch.Tensor) or not cur.is_floating_point():
+        kind = cur.dtype if isinstance(cur, torch.Tensor) else type(cur).__name__
+        raise TypeError(f"currents are a tensor of floating-point numbers, not {kind}")
+    if num_steps is not None and num_steps < 0:
+        raise ValueError(f"num_steps is a number of steps, not {num_steps}")
+    if num_steps is None and cur.dim() == 0:
+        raise ValueError("currents are [T, ...], time first; with num_steps one step [...] will do")
+
+
+def check_shapes(step: torch.Size, **settings: torch.Tensor) -> None:
+    """Raise a ValueError for a setting that does not broadcast to one step of the currents."""
+    for name, value in settings.items():
+        try:
+            value.expand(step)
+        except RuntimeError:
+            raise ValueError(
+                f"{name} {list(value.shape)} does not fit one step of the currents, {list(step)}"
+            ) from None
 
 
 class _Clip(torch.autograd.Function):
@@ -117,7 +144,7 @@ class Leaky(nn.Module):
     """A layer of leaky neurons over all time steps: ``leaky`` with its settings.
 
     It keeps no state between two calls, so there is nothing to reset: a call without ``mem`` starts at zero.
-    The ``state_dict`` of a ``snn.Leaky`` loads into it.
+    The ``state_dict`` of a ``snn.Leaky`` loads into it; ``to_snntorch`` has the way back.
 
     Args:
         beta: 0..1, a number, or a tensor that broadcasts to one step: [N] for one beta per neuron.
@@ -131,7 +158,7 @@ class Leaky(nn.Module):
             in one sentence. ``reset_delay=False`` costs a loop over the steps (``from_snntorch.at_once``).
 
     Raises:
-        ValueError: for a beta outside 0..1, an unknown reset, or an option that is refused.
+        ValueError: for a beta outside 0..1, an unknown reset, a threshold of nan, or a refused option.
     """
 
     beta: torch.Tensor
@@ -149,6 +176,7 @@ class Leaky(nn.Module):
     ) -> None:
         super().__init__()
         options = from_snntorch.translate(snntorch)
+        from_snntorch.check_twice(options, reset=reset, surrogate=surrogate)
         for name, value, learned in (("beta", beta, learn_beta), ("threshold", threshold, learn_threshold)):
             tensor = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
             if learned:
@@ -160,6 +188,8 @@ class Leaky(nn.Module):
         self.reset_delay: bool = options.get("reset_delay", True)
         from_snntorch.check_beta(self.beta)
         check_reset(self.reset)
+        if self.threshold.isnan().any():
+            raise ValueError("threshold is nan: no membrane is above it, so no neuron would fire")
 
     def forward(
         self, cur: torch.Tensor, mem: torch.Tensor | None = None, num_steps: int | None = None
@@ -171,7 +201,11 @@ class Leaky(nn.Module):
         settings = self.beta, self.threshold, self.reset, self.surrogate
         if self.reset_delay:
             return leaky(cur, *settings, mem, num_steps)
+        check_currents(cur, num_steps)
         cur = cur if num_steps is None else cur.expand(num_steps, *cur.shape)
+        check_shapes(cur.shape[1:], beta=self.beta, threshold=self.threshold)
+        if mem is not None:
+            check_shapes(cur.shape[1:], mem=mem)
         return from_snntorch.at_once(cur, *settings, mem)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:

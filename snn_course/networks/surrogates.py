@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 Surrogate = Callable[[torch.Tensor], torch.Tensor]
 """Gives d spk / d mem at x = mem - threshold, element by element. It may overwrite x."""
@@ -62,10 +63,12 @@ def derivative(surrogate: Surrogate) -> Surrogate:
     through it. So snnTorch's and SpikingJelly's objects work, and a learner's own ``autograd.Function``.
 
     Raises:
-        ValueError: for what is neither.
+        ValueError: for what is neither, or has a parameter to be learned: the slope is held fixed.
     """
     if isinstance(surrogate, Atan | FastSigmoid) or getattr(surrogate, "func", None) is _slope:
         return surrogate
+    if isinstance(surrogate, nn.Module) and any(one.requires_grad for one in surrogate.parameters()):
+        raise ValueError("a surrogate with parameters to learn is not taken: nothing would learn them here")
     x = torch.tensor([-2.0, -0.5, 0.5, 2.0], requires_grad=True)
     try:
         with torch.enable_grad():
@@ -73,7 +76,13 @@ def derivative(surrogate: Surrogate) -> Surrogate:
         spikes = torch.equal(y.detach(), (x > 0).to(y.dtype))
     except Exception as error:
         raise ValueError(f"surrogate {surrogate!r} cannot take x = mem - threshold: {error}") from error
-    return partial(_slope, spike=surrogate) if spikes and y.requires_grad else surrogate
+    if not (spikes and y.requires_grad):
+        return surrogate
+    try:
+        _slope(x, surrogate)
+    except Exception as error:
+        raise ValueError(f"surrogate {surrogate!r} has no way back to x: {error}") from error
+    return partial(_slope, spike=surrogate)
 
 
 def _slope(x: torch.Tensor, spike: Surrogate) -> torch.Tensor:

@@ -37,6 +37,8 @@ Array = npt.NDArray[np.float64]
 Names = tuple[str, ...]
 """Of the nodes whose outputs add up to a signal."""
 RESETS = ("subtract", "zero", "none")
+DOES_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+"""In inference."""
 
 
 class Unwritable(ValueError):
@@ -77,7 +79,8 @@ def spiking(neuron: Any) -> Spiking:
         first = neuron.reset == "subtract first"
         reset = "subtract" if first else neuron.reset
         return Spiking(array(neuron.beta), array(neuron.threshold), reset, before_decay=first)
-    raise Unwritable(f"{kind}: NIR has no such neuron, or this writer does not know it")
+    known = "weights, average pools, Flatten, snn.Leaky and the course's neurons"
+    raise Unwritable(f"this writer knows no {kind}: it takes {known}")
 
 
 def _check_delay(reset: str, reset_delay: bool) -> None:
@@ -210,6 +213,7 @@ def write_chain(
 
     Args:
         layers: by name, nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool2d, nn.Flatten and what ``spiking`` reads.
+            Dropout is left out: a graph is for inference.
         shape: of one sample, without time and batch.
         dt: time step in seconds.
 
@@ -220,6 +224,8 @@ def write_chain(
     at: Names = ("input",)
     sample = torch.zeros(1, *shape)
     for name, layer in layers.items():
+        if isinstance(layer, DOES_NOTHING):
+            continue
         if isinstance(layer, nn.AvgPool2d):
             at = out.add(name, _pool(name, layer), *at)
         elif isinstance(layer, nn.Flatten):
@@ -227,11 +233,19 @@ def write_chain(
         elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             at = out.weights(name, layer, *at)
         else:
-            at = out.neurons(name, sample.shape[1:], spiking(layer), *at)
+            at = out.neurons(name, sample.shape[1:], _spiking(name, layer), *at)
             continue  # neurons keep the shape
         with torch.no_grad():
             sample = layer(sample.to(next(layer.parameters(), sample)))
     return out.graph(*at)
+
+
+def _spiking(name: str, layer: Any) -> Spiking:
+    """Do as ``spiking``, and name the layer that is refused."""
+    try:
+        return spiking(layer)
+    except Unwritable as error:
+        raise Unwritable(f"{name}: {error}") from None
 
 
 def _pool(name: str, layer: nn.AvgPool2d) -> Any:

@@ -241,6 +241,29 @@ def test_time_must_go_on():
         camera.step(flicker(1)[0], 1.0)
 
 
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (np.zeros((4, 5, 3)), r"a frame is light \[H, W\], grey; this one is \[4, 5, 3\]"),
+        (np.zeros((5, 5)), r"a frame of \[5, 5\] pixels cannot follow one of \[4, 5\]"),
+        (np.full((4, 5), np.nan), "nan"),
+        (np.full((4, 5), np.inf), "infinite"),
+        (np.full((4, 5), -1.0), "below 0"),
+    ],
+)
+def test_what_is_no_frame_is_refused(frame, reason):
+    camera = events.DvsCamera(events.Pixel())
+    camera.step(np.zeros((4, 5)), 0.0)
+    with pytest.raises(ValueError, match=reason):
+        camera.step(frame, 1.0)
+
+
+@pytest.mark.parametrize("fps", [0, -30, float("nan"), float("inf")])
+def test_what_is_no_rate_is_refused(fps):
+    with pytest.raises(ValueError, match="fps is a number of frames a second, not"):
+        events.record(events.DvsCamera(events.Pixel()), flicker(2), fps)
+
+
 def test_state_is_single_precision():
     camera = events.DvsCamera(events.Pixel())
     for number, frame in enumerate(flicker(3)):

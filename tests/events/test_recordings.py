@@ -137,6 +137,14 @@ def test_lesson_4s_file(tmp_path):
     assert recordings.read(tmp_path / "clip.aedat").stream.tolist() == stream.tolist()
 
 
+def test_an_aedat_2_file_of_another_camera_is_named_once(tmp_path):
+    path = tmp_path / "other.aedat"
+    path.write_bytes(b"#!AER-DAT2.0\r\n# another camera\r\n" + bytes(16))
+    with pytest.raises(UsageError, match="not an event file of this course") as error:
+        recordings.read(path)
+    assert str(error.value).count(str(path)) == 1
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("aedat"), reason="the package aedat is not installed")
 def test_aedat4(tmp_path):
     stream, sensor = recordings.read(AEDAT4)

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from snn_course.networks import neurons
+from snn_course.networks import neurons, to_snntorch
 from snn_course.networks.from_snntorch import MECHANISMS
 from snn_course.networks.neurons import Leaky, leaky
 
@@ -147,6 +147,38 @@ def test_state_dict_within_a_network_loads_and_so_does_one_from_before_threshold
     assert (lif.beta.item(), lif.threshold.item()) == (0.5, 2.0)
 
 
+@pytest.mark.parametrize("reset", MECHANISMS)
+def test_state_dict_goes_back_to_snntorch(reset: Any) -> None:
+    own = torch.nn.Sequential(torch.nn.Linear(3, 3), Leaky(torch.rand(3), torch.rand(3), reset=reset))
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 3), snn.Leaky(torch.rand(3), threshold=torch.ones(3), reset_mechanism=reset)
+    )
+    theirs.load_state_dict(to_snntorch.state_dict(own))
+    x = 3 * torch.rand(20, 2, 3)
+    with torch.no_grad():
+        spk, _ = by_steps(theirs[1], theirs[0](x), torch.zeros(2, 3))
+        assert torch.equal(own(x)[0], spk)
+    assert set(to_snntorch.state_dict(own[1])) == set(theirs[1].state_dict())  # a neuron alone, too
+    assert "1.reset_mechanism_val" not in own.state_dict()  # what is stored here stays as it was
+
+
+def test_a_reset_that_snntorch_has_not_does_not_go_back() -> None:
+    with pytest.raises(ValueError, match=r"snn.Leaky has no reset 'subtract first', which 0 has"):
+        to_snntorch.state_dict(torch.nn.Sequential(Leaky(0.9, reset="subtract first")))
+
+
+@pytest.mark.parametrize("name", ["beta", "threshold"])
+def test_numbers_of_each_neuron_do_not_load_into_one_for_all(name: str) -> None:
+    """PyTorch takes the first of them, without a word."""
+    each = {"beta": torch.tensor(0.5), "threshold": torch.tensor(1.0)} | {name: torch.tensor([0.3, 0.6])}
+    with pytest.raises(ValueError, match=rf"one {name} and cannot load \[2\]: make it with torch.ones"):
+        Leaky(0.9).load_state_dict(snn.Leaky(**each).state_dict())
+    one = {"beta": torch.tensor(0.5), "threshold": torch.tensor(1.0)} | {name: torch.tensor([0.3])}
+    lif = Leaky(0.9)
+    lif.load_state_dict(snn.Leaky(**one).state_dict())
+    assert getattr(lif, name).item() == pytest.approx(0.3)
+
+
 def test_graded_spikes_in_a_state_dict_are_refused() -> None:
     with pytest.raises(ValueError, match="multiply the spikes"):
         Leaky().load_state_dict(snn.Leaky(0.9, graded_spikes_factor=2.0).state_dict())
@@ -161,6 +193,7 @@ def test_graded_spikes_in_a_state_dict_are_refused() -> None:
         ("state_quant", torch.round, "not rounded"),
         ("surrogate_disable", True, "detach"),
         ("graded_spikes_factor", 2.0, "multiply"),
+        ("graded_spikes_factor", torch.tensor([1.0, 2.0]), "multiply"),
         ("learn_graded_spikes_factor", True, "parameter of your own"),
     ],
 )
@@ -174,8 +207,85 @@ def test_options_without_a_meaning_are_refused_in_one_sentence(option: str, valu
 def test_options_at_their_usual_values_are_taken() -> None:
     plain = {"init_hidden": False, "output": False, "state_quant": False, "graded_spikes_factor": 1.0}
     assert repr(Leaky(0.5, **plain, reset_delay=True)) == repr(Leaky(0.5))
+    assert repr(Leaky(0.5, graded_spikes_factor=torch.ones(3))) == repr(Leaky(0.5))
     with pytest.raises(TypeError, match="no option 'spike_grads'"):
         Leaky(0.5, spike_grads=None)
+
+
+def test_one_thing_by_two_names_is_refused() -> None:
+    with pytest.raises(ValueError, match="surrogate and spike_grad are two names"):
+        Leaky(0.5, surrogate=neurons.atan(), spike_grad=snn_surrogate.atan())
+    with pytest.raises(ValueError, match="reset and reset_mechanism are two names"):
+        Leaky(0.5, reset="none", reset_mechanism="zero")
+    assert Leaky(0.5, reset="zero", reset_mechanism="zero").reset == "zero"
+
+
+def test_a_surrogate_in_the_place_of_the_reset_is_told_its_name() -> None:
+    with pytest.raises(ValueError, match="spike_grad="):
+        Leaky(0.5, 1.0, snn_surrogate.atan())  # snn.Leaky's third argument
+
+
+def test_a_surrogate_that_is_learned_is_refused() -> None:
+    class Learned(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return snn_surrogate.fast_sigmoid(25)(x) * self.slope
+
+    with pytest.raises(ValueError, match="parameters to learn"):
+        Leaky(0.5, surrogate=Learned())
+    Leaky(0.5, surrogate=Learned().requires_grad_(False))
+
+
+def test_a_faulty_way_back_is_refused_at_construction() -> None:
+    class Forgets(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return (x > 0).float()  # and x is not saved
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return grad * x
+
+    with pytest.raises(ValueError, match="has no way back to x"):
+        Leaky(0.5, surrogate=Forgets.apply)
+
+
+def test_a_threshold_of_nan_is_refused_and_one_without_end_is_not() -> None:
+    with pytest.raises(ValueError, match="threshold is nan"):
+        Leaky(0.5, threshold=float("nan"))
+    assert Leaky(0.5, threshold=float("inf"))(torch.rand(5, 2))[0].sum() == 0
+
+
+@pytest.mark.parametrize("reset_delay", [True, False])
+@pytest.mark.parametrize("name", ["beta", "threshold", "mem"])
+def test_a_shape_that_does_not_fit_is_named(name: str, reset_delay: bool) -> None:
+    settings = {"beta": 0.9, "threshold": 1.0} | ({name: torch.full((4,), 0.5)} if name != "mem" else {})
+    mem = torch.zeros(2, 5) if name == "mem" else None  # of the batch before, say
+    with pytest.raises(ValueError, match=rf"{name} \[.*\] does not fit one step of the currents, \[3, 5\]"):
+        Leaky(**settings, reset_delay=reset_delay)(torch.rand(6, 3, 5), mem)
+
+
+@pytest.mark.parametrize("reset_delay", [True, False])
+@pytest.mark.parametrize(
+    "cur", [torch.ones(6, 3, dtype=torch.int64), torch.ones(6, 3) > 0, [0.5, 0.5], torch.ones(6, 3).numpy()]
+)
+def test_what_are_no_currents_is_refused(cur: Any, reset_delay: bool) -> None:
+    with pytest.raises(TypeError, match="currents are a tensor of floating-point numbers, not"):
+        Leaky(0.9, reset_delay=reset_delay)(cur)
+
+
+def test_numbers_of_steps() -> None:
+    still = torch.rand(3, 5)
+    assert leaky(still, 0.9, num_steps=0)[0].shape == leaky(torch.rand(0, 3, 5), 0.9)[0].shape == (0, 3, 5)
+    with pytest.raises(ValueError, match="num_steps is a number of steps, not -1"):
+        leaky(still, 0.9, num_steps=-1)
+    with pytest.raises(ValueError, match="time first"):
+        leaky(torch.tensor(0.5), 0.9)
+    assert leaky(torch.tensor(0.5), 0.9, num_steps=4)[0].tolist() == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("beta", [20.0, -0.1, float("nan"), torch.tensor([0.5, 1.5])])

@@ -294,7 +294,7 @@ def test_unknown_reset_is_named(reset: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [{"mem": torch.zeros(2)}, {"beta": torch.full((2,), 0.9)}])
 def test_state_or_beta_of_another_shape_is_an_error(wrong: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeError, match="size"):
+    with pytest.raises(ValueError, match="does not fit"):
         leaky(torch.zeros(4, 5, 3), **{"beta": 0.9, **wrong})
 
 

@@ -175,8 +175,17 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_nir_cannot_say_is_refused(name):
     layer, reason = REFUSED[name]
-    with pytest.raises(writer.Unwritable, match=reason):
+    with pytest.raises(writer.Unwritable, match=f"layer.*{reason}") as refused:
         writer.write_chain({"layer": layer}, (2, 8, 8), DT)
+    assert "\n" not in str(refused.value)
+
+
+def test_dropout_is_left_out():
+    layers = {"drop": nn.Dropout(0.9), "lif": snn.Leaky(0.9), "more": nn.Identity()}
+    graph = writer.write_chain(layers, (5,), DT)
+    plain = writer.write_chain({"lif": snn.Leaky(0.9)}, (5,), DT)
+    assert list(graph.nodes) == list(plain.nodes)
+    assert graph.edges == plain.edges
 
 
 def test_a_reset_of_another_name_is_refused():
