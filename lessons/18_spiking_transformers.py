@@ -68,7 +68,7 @@ class Config(lesson.Config):
 
 
 SCALES: lesson.Scales = {
-    "quick": {"images": 4000, "epochs": 2, "heads": 1},
+    "quick": {"images": 1408, "epochs": 4, "heads": 1},
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "epochs": 100, "num_steps": 4, "heads": 12},
 }
@@ -752,7 +752,7 @@ class Pictures:
         return Pictures(x, y, self.test_x[:test_images], self.test_y[:test_images])
 
 
-def train(config: Config, run: lesson.Run, name: str, net: Net, pictures: Pictures) -> float:
+def train(config: Config, run: lesson.Run, name: str, net: Net, pictures: Pictures, batch: int) -> float:
     """Train a network, and leave it ready to be used. Returns: CPU seconds."""
 
     def set_steps(epoch: int) -> None:
@@ -763,7 +763,7 @@ def train(config: Config, run: lesson.Run, name: str, net: Net, pictures: Pictur
         far = 4 if config.epochs > 20 else 0  # in few epochs no picture is seen often: mirror it at most
         return training.flip_and_shift(images, shift=far)
 
-    recipe = training.Recipe(config.epochs, BATCH, augment=augment, at_epoch=set_steps)
+    recipe = training.Recipe(config.epochs, batch, augment=augment, at_epoch=set_steps)
     history = training.fit(run, name, net, pictures.x, pictures.y, recipe)
     net.eval()
     return history[-1]["seconds"]
@@ -780,7 +780,7 @@ def train_both(config: Config, run: lesson.Run, pictures: Pictures) -> tuple[Net
     for name in ("Spikformer", "ANN"):
         torch.manual_seed(run.seed)
         net = Net(config, spiking=name == "Spikformer").to(run.device)
-        seconds = train(config, run, name, net, pictures)
+        seconds = train(config, run, name, net, pictures, BATCH)
         accuracy = training.evaluate(net, pictures.test_x, pictures.test_y)
         nets[name] = net
         rows.append({"net": name, "test accuracy, %": accuracy, "training, CPU s": seconds})
@@ -906,10 +906,10 @@ def draw_maps(run: lesson.Run, nets: Nets, images: Tensor) -> None:
 
 
 # %%
-TRIALS = {  # images, epochs
-    "quick": (1024, 2),
-    "cpu": (6000, 3),
-    "gpu": (50_000, 20),
+TRIALS = {  # images, epochs, and images of a batch: few images give enough updates in small batches alone
+    "quick": (384, 2, 24),
+    "cpu": (6000, 3, BATCH),
+    "gpu": (50_000, 20, BATCH),
 }
 MIXINGS = ("softmax", "product", "none")
 
@@ -949,7 +949,7 @@ def variant(config: Config, spiking: bool, mixing: str) -> Net:
 
 def find_the_cause(config: Config, run: lesson.Run, pictures: Pictures, steps: list[float]) -> None:
     """Train six networks: two activations, three ways to mix."""
-    images, epochs = TRIALS[run.scale]
+    images, epochs, batch = TRIALS[run.scale]
     settings = replace(config, epochs=epochs, num_steps=1)
     few = pictures.some(images, 2000)
     found: Curves = {}
@@ -959,7 +959,7 @@ def find_the_cause(config: Config, run: lesson.Run, pictures: Pictures, steps: l
         for mixing in MIXINGS:
             torch.manual_seed(run.seed)
             net = variant(config, spiking, mixing).to(run.device)
-            train(settings, run, f"{name}, {mixing}", net, few)
+            train(settings, run, f"{name}, {mixing}", net, few, batch)
             found[name].append(training.evaluate(net, few.test_x, few.test_y))
     rows = [[name, *values] for name, values in found.items()]
     run.table(f"One head, 1 step, {len(few.y)} images, {epochs} epochs: %", ["neurons", *MIXINGS], rows)
@@ -1551,7 +1551,7 @@ def prove_orders(run: lesson.Run, q: Tensor, k: Tensor, v: Tensor) -> None:
 # %%
 def load_pictures(config: Config, run: lesson.Run) -> Pictures:
     """Give CIFAR-10 on the device of the run."""
-    sizes = {"train": config.images, "test": max(1000, config.images // 5)}
+    sizes = {"train": config.images, "test": max(500, config.images // 5)}
     parts = []
     for split, size in sizes.items():
         part = data.load("cifar10", split).subset(size)

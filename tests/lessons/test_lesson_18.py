@@ -252,14 +252,13 @@ def test_training_starts_with_one_step(run, pictures, monkeypatch):
     seen = []
     forward = L.Net.forward
     monkeypatch.setattr(L.Net, "forward", lambda self, x: seen.append(self.num_steps) or forward(self, x))
-    monkeypatch.setattr(L, "BATCH", 8)
     longer = L.Config(scale="quick", device="cpu", heads=1, epochs=4, num_steps=3)
     net = L.Net(longer, spiking=True)
-    L.train(longer, run, "Spikformer", net, pictures.some(16, 16))
+    L.train(longer, run, "Spikformer", net, pictures.some(16, 16), batch=8)
     assert seen == [1] * 6 + [3] * 2  # two batches an epoch
     assert net.num_steps == 3
     seen.clear()
-    L.train(longer, run, "ANN", L.Net(longer, spiking=False), pictures.some(16, 16))
+    L.train(longer, run, "ANN", L.Net(longer, spiking=False), pictures.some(16, 16), batch=8)
     assert set(seen) == {1}
 
 
