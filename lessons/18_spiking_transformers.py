@@ -1342,9 +1342,9 @@ def draw_claims(run: lesson.Run, ours: float, needed: float) -> None:
     for claim in PUBLISHED:
         place = (claim.millijoules, claim.accuracy)
         left.plot(*place, "o", color=figures.BLUE)
-        near = (5, -2)  # to the right of its point
-        left.annotate(claim.net, place, near, textcoords="offset points", fontsize=7)
-    left.set(title="Published, ImageNet", xlim=(0, 60))
+        above = (0, 6)
+        left.annotate(claim.net, place, above, textcoords="offset points", fontsize=7, ha="center")
+    left.set(title="Published, ImageNet", xlim=(0, 50), ylim=(73, 82))
     left.set(xlabel="energy by count, mJ", ylabel="accuracy, %")
     rates = torch.logspace(-2.3, 0, 60)
     right.plot(100 * rates, attention_ratio(196, 768, 4, rates))
