@@ -716,7 +716,9 @@ def open_files(run: lesson.Run, results: list[Result]) -> None:
 
 # %% [markdown]
 # So the file's size says nothing about the memory on the chip. That is told by the
-# *program*, which `map` makes.
+# *program*, which `map` makes. It packs the weights as its chip does, and may yet be larger
+# than the file: where several processors share the picture of a layer, each gets a copy of
+# the weights. The table below gives it for the most processors (fast), and for the fewest.
 #
 # ## 6. On the mesh
 #
@@ -747,6 +749,9 @@ def open_files(run: lesson.Run, results: list[Result]) -> None:
 #
 # `p50`, `p95`, `p99` are percentiles of the latency: 95 of 100 pictures are faster than
 # `p95`. A system that must keep a deadline is built for the slow ones, not for the median.
+# *Throughput*, in frames a second, is another thing. Layers work at the same time, on
+# successive pictures, so a new one can enter before the last has left: throughput is then
+# more than 1 / latency. It stands beside the power, since both are measured in one long run.
 
 
 # %%
@@ -759,20 +764,21 @@ def tabulate(run: lesson.Run, results: list[Result]) -> None:
         if result.report and result.road == "PyTorch":
             for row in result.report.rows():
                 layers.append([result.bits, *row])
-    columns = ["bits", "road", ".fbz bytes", "program", "NPs", "p50", "p95", "p99"]
+    columns = ["bits", "road", ".fbz bytes", "program on NPs", "on the fewest", "p50", "p95", "p99"]
     run.table(f"Models; latency in ms, {ab.backend()} (a simulator's is this host's)", columns, rows)
     run.table("Layers, PyTorch road", ["bits", "layer", "NPs", "events", "zeros"], layers)
     tabulate_energy(run, results)
 
 
 def cells_of(result: Result) -> list[Any]:
-    """Give size, program, NPs and latencies of a model; dashes where there is none."""
+    """Give size, programs with their NPs, and latencies of a model; dashes where there is none."""
     if not result.report:
         return [NONE, "-", "-", "-", "-", "-"]
     mapped = result.report.mapping
     took = result.report.latency
-    nps = sum(mapped.nps.values())
-    cells: list[Any] = [result.size, mapped.program_bytes, nps]
+    cells: list[Any] = [result.size]
+    for way in (mapped, ab.map_model(mapped.runner, "Minimal")):  # the most NPs, the fewest
+        cells.append(f"{way.program_bytes} on {sum(way.nps.values())}")
     for milliseconds in (took.p50, took.p95, took.p99):
         cells.append(f"{milliseconds:.2f}")
     return cells
@@ -786,16 +792,18 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
             here.append(result.report.energy)
     rows: list[list[Any]] = []
     if not here:
-        rows.append(["this network", ab.NOT_MEASURED, "-", "-", "-", "-"])
+        rows.append(["this network", ab.NOT_MEASURED, "-", "-", "-", "-", "-"])
     for energy in (*here, *ab.PUBLISHED):
         name = energy.network.split(",")[0]
         source = energy.source.split(",")[0]
         cells = [name, source]
-        for value in (energy.floor, energy.dynamic, energy.floor_per_frame, energy.dynamic_per_frame):
-            cells.append(f"{value:.3g}")
+        for value in (energy.fps, energy.floor, energy.dynamic):
+            cells.append(f"{value:.0f}")
+        for value in (energy.floor_per_frame, energy.dynamic_per_frame):
+            cells.append(f"{value:.2g}")
         rows.append(cells)
-    columns = ["network", "source", "floor mW", "dyn.", "floor mJ", "dyn."]
-    run.table("Energy on AKD1000 boards: power, and energy of a frame", columns, rows)
+    columns = ["network", "source", "frames/s", "mW", "dyn.", "mJ", "dyn."]
+    run.table("AKD1000 boards: power and energy of a frame, each floor and dynamic part", columns, rows)
 
 
 # %% [markdown]
