@@ -173,7 +173,7 @@ def look_at_rounding(run: lesson.Run, folded: ab.QuantNet) -> None:
         coarse = rounded.flatten().sort().values
         ax.plot(coarse, label=label)
     figures.retitle(fig, "Rounding error of a filter, share of its length: " + ", ".join(told))
-    ax.set(xlabel="weights of conv2, filter 0, sorted", ylabel="value")
+    ax.set(xlabel="weights of conv2, filter 0, sorted", ylabel="weight")
     ax.legend()
     run.figure(fig, "weights")
 
@@ -575,22 +575,28 @@ def draw_bits(run: lesson.Run, nets: dict[str, Any], plain: float, done: list[Re
         if names:
             left.plot(names, before, "x--", color=colour, label=f"{road}, PTQ")
             left.plot(names, after, "o-", color=colour, label=f"{road}, QAT")
-    potential = torch.arange(-50, 400)
-    for name, net in nets.items():
-        layer = net.to_integers().layers[1]
-        bits = BITS[name][1]
-        threshold = layer.threshold[0].cpu()
-        act_step = layer.act_step[0].cpu()
-        level = ab.akida_activation(potential, threshold, act_step, bits)
-        top = 2**bits - 1
-        width = act_step * 2 ** (4 - bits)
-        label = f"{name}: {width:.1f} units a level"
-        right.plot(potential, level / top, drawstyle="steps", label=label)
+    draw_activations(right, nets)
     left.set(ylabel="test accuracy, %", xlabel="first layer / weights / activations")
     right.set(ylabel="level / highest", xlabel="potential of conv2, filter 0", title="Activation after QAT")
     for ax in (left, right):
         ax.legend()
     run.figure(fig, "bits")
+
+
+def draw_activations(ax: Any, nets: dict[str, Any]) -> None:
+    """Draw the levels of one filter against its potential, from its threshold to its highest level."""
+    for name, net in nets.items():
+        layer = net.to_integers().layers[1]
+        bits = BITS[name][1]
+        threshold = layer.threshold[0].cpu()
+        act_step = layer.act_step[0].cpu()
+        top = 2**bits - 1
+        width = act_step * 2 ** (4 - bits)
+        begin, end = int(threshold), int(threshold + top * width)
+        potential = torch.arange(begin - 20, end + 20)
+        level = ab.akida_activation(potential, threshold, act_step, bits)
+        label = f"{name}: {width:.1f} units a level"
+        ax.plot(potential, level / top, drawstyle="steps", label=label)
 
 
 def say_bits(run: lesson.Run, plain: float, results: list[Result]) -> None:
