@@ -3,17 +3,19 @@
 Question: How few bits does a network need, and what becomes of it on its way onto an Akida chip?
 Reading:  BrainChip's documentation (model zoo, quantizeml, cnn2snn); SpikeFit (2025); Esser et al. (2020).
 Run:      python lessons/19_akida_deployment.py
-Expect:   float 92.0 ± 0.1 %; after QAT 91.8 ± 0.1 at 8/4/4, 91.3 ± 0.1 at 8/2/4, 91.0 ± 0.1 at 8/2/2; chip's
-          potentials = PyTorch's. Keras, first seed: 92.0, 91.2, 89.1 %, and the chip decides alike in 99.2,
-          98.2, 93.7 %. .fbz 82 kB, program 418 or 216 kB. 3 seeds, 15 minutes on two CPU cores.
+Expect:   float 92.0 ± 0.1 %; trained on with 8/4/4 bits (first layer, other weights, activations) 91.8 ± 0.1,
+          with 8/2/4 91.3 ± 0.1, with 8/2/2 91.0 ± 0.1; the chip's sums = PyTorch's. Keras, first seed: 92.0,
+          91.2, 89.1 %, and the chip decides alike in 99.2, 98.2, 93.7 %. File 82 kB, on the chip 418 or
+          216 kB. 3 seeds, 15 minutes on two CPU cores.
 """
 
 # %% [markdown]
 # So far everything ran on a computer. This lesson takes a network to a neuromorphic chip,
 # BrainChip's AKD1000 (lesson 12), or to its simulator, which computes the same numbers. The
-# chip has 4, 2 or 1 bits for a weight, and as many for what travels between layers; only
-# the first layer, which sees pixels, has weights of 8 bits. We write *8/4/4*: bits of the
-# first layer's weights / of all other weights / of activations.
+# chip has 4, 2 or 1 bits for a weight, and as many for what travels between layers. Only the
+# first layer has weights of 8 bits: a unit of its own computes it, its inputs are bytes, and
+# what it rounds away no later layer gets back. We write *8/4/4*: bits of the first layer's
+# weights / of all other weights / of activations.
 #
 # In this lesson you
 #
@@ -93,31 +95,34 @@ POINTS = {"8/4/4": 1.0, "8/2/4": 6.0, "8/2/2": 6.0}  # goals: at most so many po
 RATES = {"float": 3e-3, "PyTorch": 1e-3, "Keras": 3e-3}  # learning rates, chosen on held-out training images
 CALIBRATION = 1000  # images that fit the steps
 NONE = "not measured"  # where TensorFlow or akida is missing
-Pair = tuple[Tensor, Tensor]  # images [N, 1, 28, 28] as bytes, labels [N]
+Pair = tuple[Tensor, Tensor]  # two tensors; for data: images [N, 1, 28, 28] as bytes, and labels [N]
 
 
 # %% [markdown]
 # ## 1. Rounding weights, with a gradient
 #
-# A weight of $b$ bits is a whole number from $-m$ to $m$, with $m = 2^{b-1} - 1$: 127 for 8
-# bits, 7 for 4, and for 2 bits just $-1, 0, 1$. ($b$ bits could hold one number more; a
+# A weight of $b$ bits is a whole number from $-m$ to $m$, with $m = 2^{b-1} - 1$: 127 for
+# 8 bits, 7 for 4, and for 2 bits just $-1, 0, 1$. ($b$ bits could hold one number more; a
 # grid that is the same on both sides of 0 leaves it out. One bit is an exception: 0 or 1.)
-# All weights of a filter share a *scale* $s$, so that
+# All weights of a filter share a *scale* $s$ (filters differ in size, and on the chip each
+# has a threshold and a step of its own anyway, so a scale for each is free: chapter 3). So
 #
 # $$w \approx s\,q, \qquad q = \mathrm{clip}\Big(\mathrm{round}\Big(\frac{w}{s}\Big),\ -m,\
 # m\Big) .$$
 #
 # Which scale? With the largest weight at $m$, nothing is clipped; but with few levels, one
 # large weight makes all others coarse. LSQ, *learned step size quantisation* (Esser et al.
-# 2020), starts from $s = 2\,\overline{|w|} / \sqrt m$ with the mean size of the weights;
-# that clips some. We take the smaller of the two scales, the finer grid.
+# 2020), starts from $s = 2\,\overline{|w|} / \sqrt m$ with the mean size of the weights. Its
+# grid ends at $s\,m = 2\,\overline{|w|} \sqrt m$, twice the mean weight for 2 bits, and clips
+# what lies beyond. We take the smaller of the two scales, the finer grid.
 #
-# To train with rounded weights, one needs their gradient. `round` is a staircase: its slope
-# is zero everywhere but at the jumps, so nothing would ever learn. The *straight-through
-# estimator* (Bengio et al. 2013) rounds on the way forward and acts on the way back as if
-# it had not: slope 1 where nothing was clipped, 0 where it was. It is the surrogate
-# gradient of lesson 07 for a staircase. In PyTorch this is one line: add the rounding
-# error, `exact.round() - exact`, as a constant that no gradient passes.
+# To train with rounded weights, one needs their gradient. `round` is a staircase: its
+# slope is zero everywhere but at the jumps, so nothing would ever learn. The
+# *straight-through estimator* (Bengio et al. 2013) rounds on the way forward and acts on
+# the way back as if it had not: slope 1 where nothing was clipped, 0 where it was (a
+# clipped weight that moves further out changes nothing, so it must not be pushed there).
+# It is the surrogate gradient of lesson 07 for a staircase. In PyTorch this is one line:
+# add the rounding error, `exact.round() - exact`, as a constant that no gradient passes.
 #
 # Weights that are stored as floats and rounded in each forward pass are called *fake
 # quantised*: the float copy learns in small steps, the network sees whole numbers.
@@ -153,7 +158,7 @@ def per_filter(values: Tensor) -> Tensor:
 def look_at_rounding(run: lesson.Run, folded: ab.QuantNet) -> None:
     """Draw one filter's weights, float and rounded, and say which weights get a gradient."""
     weight = folded.parts[1].weight.detach().clone().requires_grad_()
-    rounded = (7 * weight).round()
+    rounded = (7 * weight).round()  # 7: any number will do, the slope is 0
     straight, _ = quantise(weight, 4)
     for name, whole in (("round()", rounded), ("straight-through", straight)):
         (grad,) = torch.autograd.grad(whole.sum(), weight)
@@ -173,7 +178,7 @@ def look_at_rounding(run: lesson.Run, folded: ab.QuantNet) -> None:
         coarse = rounded.flatten().sort().values
         ax.plot(coarse, label=label)
     figures.retitle(fig, "Rounding error of a filter, share of its length: " + ", ".join(told))
-    ax.set(xlabel="weights of conv2, filter 0, sorted", ylabel="value")
+    ax.set(xlabel="weights of conv2, filter 0, sorted", ylabel="weight")
     ax.legend()
     run.figure(fig, "weights")
 
@@ -193,8 +198,8 @@ def look_at_rounding(run: lesson.Run, folded: ab.QuantNet) -> None:
 # sum of many products averages much of it away. So 8 bits cost next to nothing. At 2 bits a
 # level is as large as the weights themselves, and it shows.
 #
-# 8 bits for weights and activations, *INT8*, is also what GPUs and phones use. A GPU gains
-# a quarter of the memory traffic, and more products in the same silicon. It gains nothing
+# 8 bits for weights and activations, *INT8*, is also what GPUs and phones use. A GPU then
+# moves a quarter of the bytes, and has more products in the same silicon. It gains nothing
 # from zeros, which its units multiply like all other numbers, in large blocks; and little
 # from 2 bits, for hardly a GPU has units of that width.
 
@@ -325,7 +330,8 @@ def layer_by_hand(x: Tensor, worth: Tensor, part: Any) -> Tensor:
     Args:
         x: input levels [B, C, H, W], whole numbers.
         worth: of one input level.
-        part: the layer: float weight, bias, step of its output; its stride is 2, its input odd in size.
+        part: the layer: float weight, bias, step of its output. Its stride is 2, its input odd in size
+            (in an even one Akida pads the other side: lesson 12).
     """
     bits = part.spec.act_bits
     top = 2**bits - 1
@@ -366,7 +372,7 @@ def prove_fake_quantisation(run: lesson.Run, net: ab.QuantNet, images: Tensor) -
 # %% [markdown]
 # A potential has 20 bits. What happens beyond? In a dense layer it *saturates*: it stays at
 # the largest value, $2^{19} - 1$, and does not wrap around to a negative one. And weights
-# of 8 bits behind the first layer are refused.
+# of 8 bits behind the first layer are refused, here by this course's bridge to Akida.
 
 
 # %%
@@ -422,10 +428,12 @@ def largest_potential(number: int) -> int:
 # enough while a level is small beside the weights (8 bits, often 4). QAT needs the training
 # data and a training loop, and repays them when levels are coarse.
 #
-# The integers of the trained network are then computed by hand, as in chapters 1 and 3, and
-# compared with those that the chip gets; and the chip's potentials (the simulator's, where
-# there is no card) with PyTorch's. Nothing may differ, not by one. (The last layer has no
-# levels: it gives its potentials, and the largest, minus its threshold, is the answer.)
+# The integers of the trained network are then computed by hand, as in chapters 1 and 3,
+# and compared with those that the chip gets; and the chip's potentials (the simulator's,
+# where there is no card) with PyTorch's. Nothing may differ, not by one. (The last layer
+# has no levels: it gives its potentials, and the largest, minus its threshold, is the
+# answer.) In the table of accuracies, 8/8/float is chapter 2's rounding of weights alone,
+# at 8 bits everywhere: what a GPU could take, and the chip could not.
 
 
 # %%
@@ -503,7 +511,7 @@ def prove_integers(run: lesson.Run, net: ab.QuantNet, bits: str) -> None:
     for number, layer in enumerate(net.to_integers().layers[:-1]):
         part = net.parts[number]
         step = part.step.detach()
-        most = 2**12 if number else 2**17  # a limit of steps
+        most = 2**12 if number else 2**17  # largest act_step that the chip holds
         finest = float(step * 2.0 ** (act_bits - 4) / most / worth)
         whole, scale = quantise(part.weight, layer.spec.weight_bits, finest)
         unit = (worth * scale).double()
@@ -575,22 +583,28 @@ def draw_bits(run: lesson.Run, nets: dict[str, Any], plain: float, done: list[Re
         if names:
             left.plot(names, before, "x--", color=colour, label=f"{road}, PTQ")
             left.plot(names, after, "o-", color=colour, label=f"{road}, QAT")
-    potential = torch.arange(-50, 400)
-    for name, net in nets.items():
-        layer = net.to_integers().layers[1]
-        bits = BITS[name][1]
-        threshold = layer.threshold[0].cpu()
-        act_step = layer.act_step[0].cpu()
-        level = ab.akida_activation(potential, threshold, act_step, bits)
-        top = 2**bits - 1
-        width = act_step * 2 ** (4 - bits)
-        label = f"{name}: {width:.1f} units a level"
-        right.plot(potential, level / top, drawstyle="steps", label=label)
+    draw_activations(right, nets)
     left.set(ylabel="test accuracy, %", xlabel="first layer / weights / activations")
     right.set(ylabel="level / highest", xlabel="potential of conv2, filter 0", title="Activation after QAT")
     for ax in (left, right):
         ax.legend()
     run.figure(fig, "bits")
+
+
+def draw_activations(ax: Any, nets: dict[str, Any]) -> None:
+    """Draw the levels of one filter against its potential, from its threshold to its highest level."""
+    for name, net in nets.items():
+        layer = net.to_integers().layers[1]
+        bits = BITS[name][1]
+        threshold = layer.threshold[0].cpu()
+        act_step = layer.act_step[0].cpu()
+        top = 2**bits - 1
+        width = act_step * 2 ** (4 - bits)
+        begin, end = int(threshold), int(threshold + top * width)
+        potential = torch.arange(begin - 20, end + 20)
+        level = ab.akida_activation(potential, threshold, act_step, bits)
+        label = f"{name}: {width:.1f} units a level"
+        ax.plot(potential, level / top, drawstyle="steps", label=label)
 
 
 def say_bits(run: lesson.Run, plain: float, results: list[Result]) -> None:
@@ -716,7 +730,9 @@ def open_files(run: lesson.Run, results: list[Result]) -> None:
 
 # %% [markdown]
 # So the file's size says nothing about the memory on the chip. That is told by the
-# *program*, which `map` makes.
+# *program*, which `map` makes. It packs the weights as its chip does, and may yet be larger
+# than the file: where several processors share the picture of a layer, each gets a copy of
+# the weights. The table below gives it for the most processors (fast), and for the fewest.
 #
 # ## 6. On the mesh
 #
@@ -747,6 +763,9 @@ def open_files(run: lesson.Run, results: list[Result]) -> None:
 #
 # `p50`, `p95`, `p99` are percentiles of the latency: 95 of 100 pictures are faster than
 # `p95`. A system that must keep a deadline is built for the slow ones, not for the median.
+# *Throughput*, in frames a second, is another thing. Layers work at the same time, on
+# successive pictures, so a new one can enter before the last has left: throughput is then
+# more than 1 / latency. It stands beside the power, since both are measured in one long run.
 
 
 # %%
@@ -759,20 +778,21 @@ def tabulate(run: lesson.Run, results: list[Result]) -> None:
         if result.report and result.road == "PyTorch":
             for row in result.report.rows():
                 layers.append([result.bits, *row])
-    columns = ["bits", "road", ".fbz bytes", "program", "NPs", "p50", "p95", "p99"]
+    columns = ["bits", "road", ".fbz bytes", "program on NPs", "on the fewest", "p50", "p95", "p99"]
     run.table(f"Models; latency in ms, {ab.backend()} (a simulator's is this host's)", columns, rows)
     run.table("Layers, PyTorch road", ["bits", "layer", "NPs", "events", "zeros"], layers)
     tabulate_energy(run, results)
 
 
 def cells_of(result: Result) -> list[Any]:
-    """Give size, program, NPs and latencies of a model; dashes where there is none."""
+    """Give size, programs with their NPs, and latencies of a model; dashes where there is none."""
     if not result.report:
         return [NONE, "-", "-", "-", "-", "-"]
     mapped = result.report.mapping
     took = result.report.latency
-    nps = sum(mapped.nps.values())
-    cells: list[Any] = [result.size, mapped.program_bytes, nps]
+    cells: list[Any] = [result.size]
+    for way in (mapped, ab.map_model(mapped.runner, "Minimal")):  # the most NPs, the fewest
+        cells.append(f"{way.program_bytes} on {sum(way.nps.values())}")
     for milliseconds in (took.p50, took.p95, took.p99):
         cells.append(f"{milliseconds:.2f}")
     return cells
@@ -786,16 +806,18 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
             here.append(result.report.energy)
     rows: list[list[Any]] = []
     if not here:
-        rows.append(["this network", ab.NOT_MEASURED, "-", "-", "-", "-"])
+        rows.append(["this network", ab.NOT_MEASURED, "-", "-", "-", "-", "-"])
     for energy in (*here, *ab.PUBLISHED):
         name = energy.network.split(",")[0]
         source = energy.source.split(",")[0]
         cells = [name, source]
-        for value in (energy.floor, energy.dynamic, energy.floor_per_frame, energy.dynamic_per_frame):
-            cells.append(f"{value:.3g}")
+        for value in (energy.fps, energy.floor, energy.dynamic):
+            cells.append(f"{value:.0f}")
+        for value in (energy.floor_per_frame, energy.dynamic_per_frame):
+            cells.append(f"{value:.2g}")
         rows.append(cells)
-    columns = ["network", "source", "floor mW", "dyn.", "floor mJ", "dyn."]
-    run.table("Energy on AKD1000 boards: power, and energy of a frame", columns, rows)
+    columns = ["network", "source", "frames/s", "mW", "dyn.", "mJ", "dyn."]
+    run.table("AKD1000 boards: power and energy of a frame, each floor and dynamic part", columns, rows)
 
 
 # %% [markdown]
@@ -818,6 +840,9 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
 # Its number of outputs. cnn2snn drops what it cannot convert *from the end of the model*,
 # with a warning among many: the layer normalisation and the classifier behind it are gone.
 # `argmax` over the outputs still gives answers. So count layers and outputs.
+#
+# (Quick scale leaves this chapter out: TensorFlow alone takes half a minute to start, and
+# the tables then say *not measured*. `--keras-epochs 1` takes it in.)
 
 
 # %%

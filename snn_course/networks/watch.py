@@ -211,6 +211,14 @@ def _first_tensor(values: Any) -> torch.Tensor | None:
 
 
 def _is_binary(x: torch.Tensor) -> bool:
+    """Say whether all entries are 0 or 1. A first row of other numbers spares a pass over the rest."""
+    first = x
+    while first.dim() > 1 and len(first):
+        first = first[0]
+    return _all_bits(first) and _all_bits(x)
+
+
+def _all_bits(x: torch.Tensor) -> bool:
     return bool(((x == 0) | (x == 1)).all())
 
 

@@ -252,14 +252,13 @@ def test_training_starts_with_one_step(run, pictures, monkeypatch):
     seen = []
     forward = L.Net.forward
     monkeypatch.setattr(L.Net, "forward", lambda self, x: seen.append(self.num_steps) or forward(self, x))
-    monkeypatch.setattr(L, "BATCH", 8)
     longer = L.Config(scale="quick", device="cpu", heads=1, epochs=4, num_steps=3)
     net = L.Net(longer, spiking=True)
-    L.train(longer, run, "Spikformer", net, pictures.some(16, 16))
+    L.train(longer, run, "Spikformer", net, pictures.some(16, 16), batch=8)
     assert seen == [1] * 6 + [3] * 2  # two batches an epoch
     assert net.num_steps == 3
     seen.clear()
-    L.train(longer, run, "ANN", L.Net(longer, spiking=False), pictures.some(16, 16))
+    L.train(longer, run, "ANN", L.Net(longer, spiking=False), pictures.some(16, 16), batch=8)
     assert set(seen) == {1}
 
 
@@ -300,16 +299,17 @@ def test_causes_are_means_of_differences():
 
 
 @pytest.mark.parametrize(
-    ("by_spikes", "by_mixing", "wanted"),
+    ("relu", "spikes", "wanted"),
     [
-        (5.0, 1.0, "spikes"),
-        (1.0, 5.0, "the missing softmax"),
-        (5.0, 5.0, "spikes and the missing softmax"),
-        (1.9, -5.0, "neither, as far as one can tell"),
+        ([40.0, 40.0, 40.0], [35.0, 35.0, 35.0], "spikes"),
+        ([40.0, 35.0, 40.0], [40.0, 35.0, 40.0], "the missing softmax"),
+        ([40.0, 35.0, 40.0], [35.0, 30.0, 35.0], "spikes and the missing softmax"),
+        ([40.0, 45.0, 40.0], [38.1, 43.1, 38.1], "neither, as far as one can tell"),
+        ([19.0, 14.0, 19.0], [10.0, 10.0, 10.0], "unknown, since the best net has learnt no more than 19 %"),
     ],
 )
-def test_a_culprit_costs_more_than_two_standard_errors(by_spikes, by_mixing, wanted):
-    assert L.culprit(by_spikes, by_mixing, error=1.0) == wanted
+def test_a_culprit_costs_more_than_two_standard_errors(relu, spikes, wanted):
+    assert L.culprit({"ReLU": relu, "spikes": spikes}, error=1.0) == wanted
 
 
 def test_standard_error():
