@@ -168,7 +168,7 @@ def one_neuron(run: Run) -> None:
     current = 0.37  # thresholds a step
     cur = torch.full((24, 1), current)  # [T, 1]
     spk, mem = run_snntorch(cur)
-    currents = torch.linspace(-0.5, 1.5, 201, dtype=torch.float64) + 1e-3  # [N]
+    currents = torch.linspace(-0.5, 1.5, 201, dtype=torch.float64) + 1e-3  # [N]; none on the edge of a stair
     steps = currents.expand(SHORT, -1)  # [T, N]: the same at each step
     counts = if_neuron(steps).sum(0)
     theirs, _ = run_snntorch(steps, start=0.5)
@@ -205,7 +205,7 @@ def one_neuron(run: Run) -> None:
 # %%
 def prove_rate(run: Run) -> None:
     """Compare the mean output of IF neurons with the clipped, floored ReLU, for each T."""
-    mean = torch.linspace(-1, 2, 61, dtype=torch.float64) + 1e-3  # currents [N]
+    mean = torch.linspace(-1, 2, 61, dtype=torch.float64) + 1e-3  # currents [N]; none on an edge
     error = 0.0
     differ = 0
     for steps in TIMES:
@@ -299,12 +299,14 @@ def estimate_a_relu(run: Run) -> None:
 # that most papers on conversion use: VGG-16 has thirteen convolutions of 3 x 3, then three
 # dense layers, 138 million weights on ImageNet. Ours has nine convolutions (the first of 5
 # x 5), strides in place of pooling, and one dense layer: small enough for two CPU cores and
-# for the chip. Its `record(x)` gives the scores, and what each layer has put out on the way:
-# from that the thresholds are found.
+# for the chip. (Max pooling does not convert: which of four neurons has fired most is known
+# at the end only. Nor does what may be negative, such as a leaky ReLU: no rate is.) Its
+# `record(x)` gives the scores, and what each layer has put out on the way: from that the
+# thresholds are found.
 
 
 # %%
-RELU = "99.9 %, v/2"
+RELU = "99.9 %, v/2"  # names of converted networks: chapters 3 and 4 make them
 QCFS = "QCFS"
 TUNED = "QCFS, tuned"
 
@@ -463,10 +465,13 @@ def prove_rescaling(run: Run, ann: Any, x: Tensor) -> None:
 # "max" has a soft reset; "99.9 %" has the lower threshold, too; "99.9 %, v/2" also starts
 # its membranes half full.
 #
-# The figure is the *accuracy-latency curve*. On its left, rates are coarse, and spikes have
-# not yet reached the last of nine layers. On its right, the network has come as close to
-# its ANN as it will. Where to stop is a choice: each step costs time, and spikes cost
-# energy.
+# Each neuron fires as soon as it is above its threshold. Such a network runs *free*; chapter
+# 5 knows another way.
+#
+# The figure is the *accuracy-latency curve*. On its left, rates are coarse, and the last of
+# nine layers have hardly got enough current to fire. On its right, the network has come as
+# close to its ANN as it will. Where to stop is a choice: each step costs time, and spikes
+# cost energy.
 
 
 # %%
@@ -528,7 +533,8 @@ def run_steps(net: Any, x: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
         kept.append(output)  # [T, B, C, H, W]
 
     hook = net.body.register_forward_hook(keep)
-    with training.autocast(x.device, None if num_steps > 1 else False):  # exact levels for the ANNs
+    half = None if num_steps > 1 else False  # None: bfloat16, where it is faster; an ANN's levels stay exact
+    with training.autocast(x.device, half):
         _, outputs = net.record(unit(x))  # of each layer [T, B, C, H, W]
     hook.remove()
     means = kept[0].float().mean((3, 4))  # [T, B, C]
@@ -548,7 +554,7 @@ def score(net: Any, test: Pictures, times: tuple[int, ...] = (1,)) -> Curve:
     last_steps = torch.tensor(times, device=test.y.device) - 1
     hits = torch.zeros(len(times), dtype=torch.float64)
     spikes = torch.zeros(len(times), dtype=torch.float64)
-    for rows in torch.arange(number).split(1600 // longest):
+    for rows in torch.arange(number).split(1600 // longest):  # for many steps few pictures: memory
         scores, counts = run_steps(net, test.x[rows], longest)
         guesses = scores[last_steps].argmax(2)  # [times, B]
         same = guesses == test.y[rows]
@@ -567,7 +573,7 @@ def accuracy_at(net: Any, test: Pictures, steps: int = 1) -> float:
 def convert_and_wait(run: Run, ann: Any, x: Tensor, test: Pictures) -> Curves:
     """Convert the ReLU network in four ways, and run each for up to 64 steps."""
     curves = {}
-    for name in run.progress([*METHODS][:4], "four conversions"):
+    for name in run.progress([*METHODS][:4], "four conversions"):  # the fifth, QCFS, is not trained yet
         spiking = convert(ann, name, x)
         curves[name] = score(spiking, test, TIMES)
     plain = accuracy_at(ann, test)
@@ -611,7 +617,8 @@ def label_steps(ax: Any) -> None:
 # slope zero, so the gradient goes through as if nothing had been rounded (the
 # *straight-through estimator*, lesson 07), and the threshold $v$ is learned, too. If the
 # network then runs with $T = L$ steps, each neuron under a steady current computes exactly
-# what it was trained to compute.
+# what it was trained to compute. With more steps its stairs get finer than it knows them,
+# with fewer coarser; on average they still lie on the same line, thanks to the shift 1/2.
 #
 # But the staircase is a coarser function, and costs accuracy already in the ANN. **Jiang et
 # al. (2023)** look at both losses at once: from the ReLU network to the trained one
@@ -875,6 +882,12 @@ def draw_waiting(run: Run, found: dict[str, float]) -> None:
 # training time here, and needs two steps. Compare accuracy, steps and spikes (each spike
 # costs energy on a chip).
 #
+# Is a converted network cheaper than its ANN? For the ANN the column of spikes counts the
+# outputs that are not 0. Each of them costs a multiplication and an addition for every
+# connection behind it, each spike an addition: about a fifth of that (4.6 and 0.9 pJ, lesson
+# 12). So the answer is yes, in arithmetic, while a network sends fewer than five spikes for
+# each such output. Divide the numbers of the table, and see up to which $T$ that holds.
+#
 # Training with spikes is dearer for each picture: BPTT runs and remembers every step
 # (lesson 09). An ANN is trained without any time, so in the same hours it sees more
 # pictures. What it saves in training it pays back at each answer, in steps and in spikes: a
@@ -1120,12 +1133,12 @@ def on_chip(config: Config, run: Run, ann: Any, train: Pictures, test: Pictures)
     rows: list[list[Any]] = []
     for name, found in scores.items():
         rows.append([name, right(found, test.y.cpu())])
-    if len(rows) < 5:
+    if len(rows) < 5:  # all five are there where cnn2snn and Akida's simulator are
         rows.append(["cnn2snn, Akida", "not measured: not installed, or not asked for"])
     run.table(f"The same ANN for the chip, {len(test.y)} test images", ["network", "accuracy, %"], rows)
     rounded = right(scores["4 bits, PyTorch road"], test.y.cpu())
     lost = rows[0][1] - rounded
-    run.say(f"Rounding weights and activations to 4 bits costs {lost:.1f} points, before any training on.")
+    run.say(f"Rounding weights and activations to 4 bits moves the accuracy by {-lost:+.1f} points, untuned.")
 
 
 def turned(x: Tensor) -> Tensor:
@@ -1183,7 +1196,7 @@ def prove_three_worlds(run: Run) -> None:
         threshold = torch.randint(-200, 200, (64,))
         act_step = torch.randint(1, 400, (64,)) / 16
         top = 2**bits - 1  # the highest level
-        size = (act_step * 16).long() * 2 ** (4 - bits)  # of one level, in 1/16
+        size = (act_step * 16).long() * 2 ** (4 - bits)  # of one level, in 1/16; fewer bits have wider ones
         cur = 16 * (potential - threshold)
         just_below = size - 1  # where the neuron starts
         ann = bridge.clip_floor((cur + just_below) / size.double(), top)
