@@ -290,9 +290,11 @@ def estimate_a_relu(run: Run) -> None:
 # - "99.9 %" leaves out one in a thousand (Rueckauer et al. 2017): a few are clipped, all
 #   others get finer levels.
 #
-# Without any balancing, with the same threshold everywhere, one layer fires at every step
-# and the next not at all: activations differ from layer to layer by whatever factor
-# training found useful.
+# Without any balancing, say with the threshold 1 in each layer, all that is larger than 1
+# is clipped, and little is left of a picture (chapter 3 measures it). How far apart the
+# right thresholds are depends on the network. Here batch norm keeps the layers alike.
+# Without it, activations differ from layer to layer by whatever factor training found
+# useful: with one threshold for all, one layer fires at every step and the next not at all.
 #
 # The ANN is lesson 10's network with its ways around removed: convolutions in a chain, each
 # with batch norm and ReLU. That is a small *VGG* (Simonyan and Zisserman 2015), the network
@@ -379,8 +381,9 @@ def balance_thresholds(run: Run, ann: Any, x: Tensor) -> None:
     run.figure(fig, "balance")
     ratios = torch.tensor(highest) / torch.tensor(most)
     run.say(
-        f"From layer to layer, the largest activation is {ratios.min():.1f} to {ratios.max():.1f} times the "
-        "99.9 % mark: with max as threshold a neuron must wait that much longer for a spike."
+        f"The 99.9 % marks of the {len(most)} layers lie between {min(most):.1f} and {max(most):.1f}. From "
+        f"layer to layer, the largest activation is {ratios.min():.1f} to {ratios.max():.1f} times the mark: "
+        "with max as threshold a neuron must wait that much longer for a spike."
     )
 
 
@@ -588,12 +591,22 @@ def convert_and_wait(run: Run, ann: Any, x: Tensor, test: Pictures) -> Curves:
     figures.legend_outside(ax)
     run.figure(fig, "steps")
     best = curves[RELU]
+    unbalanced = accuracy_at(with_thresholds_of_one(ann, x), test, SHORT)
     run.say(
         f"The price of accuracy is time: {RELU} has {best.at(SHORT):.1f} % after {SHORT} steps, "
         f"{best.at(32):.1f} % after 32, and the ANN {plain:.1f} %. "
-        f"At T {SHORT}, max with a hard reset has {curves['max, hard'].at(SHORT):.1f} %."
+        f"At T {SHORT}, max with a hard reset has {curves['max, hard'].at(SHORT):.1f} %, and the network "
+        f"without balanced thresholds {unbalanced:.1f} %."
     )
     return curves
+
+
+def with_thresholds_of_one(ann: Any, x: Tensor) -> Any:
+    """Convert an ANN, but give each layer the threshold 1, whatever its activations are."""
+    net = convert(ann, RELU, x)
+    for act in conversion.activations(net):
+        act.threshold.data.fill_(1.0)
+    return net
 
 
 def label_steps(ax: Any) -> None:
@@ -1099,8 +1112,9 @@ def right(scores: Tensor, labels: Tensor) -> float:
 #
 # What quantisation does here: an activation of $b$ bits has $2^b$ levels, as a spike count
 # has in $T = 2^b - 1$ steps. So 1 bit is one step, 2 bits are three, 4 bits fifteen: each
-# bit more halves the error of rounding, and would cost twice the steps. A weight of 4 bits
-# has 15 values, -7 to 7, for which spikes have no counterpart. Both round, both can
+# bit more halves the error of rounding, and would cost twice the steps. (The run rounds the
+# activations alone, to 1, 2 and 4 bits: see where the error no longer counts.) A weight of
+# 4 bits has 15 values, -7 to 7, for which spikes have no counterpart. Both round, both can
 # clip; training on with rounding (lesson 19) mends most of it.
 #
 # What cnn2snn takes for the AKD1000 is a chain of layers: a first convolution that sees
@@ -1138,7 +1152,19 @@ def on_chip(config: Config, run: Run, ann: Any, train: Pictures, test: Pictures)
     run.table(f"The same ANN for the chip, {len(test.y)} test images", ["network", "accuracy, %"], rows)
     rounded = right(scores["4 bits, PyTorch road"], test.y.cpu())
     lost = rows[0][1] - rounded
+    told = ", ".join(f"{accuracy:.1f}" for accuracy in with_few_levels(ann, test))
+    run.say(f"With activations of 1, 2 and 4 bits, and weights as they are, the QCFS ANN has {told} %.")
     run.say(f"Rounding weights and activations to 4 bits moves the accuracy by {-lost:+.1f} points, untuned.")
+
+
+def with_few_levels(ann: Any, test: Pictures) -> list[float]:
+    """Give the accuracy in % of an ANN whose activations, and they alone, have 1, 2 and 4 bits."""
+    net = copy.deepcopy(ann)
+    found = []
+    for bits in (1, 2, 4):
+        conversion.run_as(net, "levels", levels=2**bits - 1)
+        found.append(accuracy_at(net, test))
+    return found
 
 
 def turned(x: Tensor) -> Tensor:
