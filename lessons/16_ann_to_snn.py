@@ -376,8 +376,8 @@ def balance_thresholds(run: Run, ann: Any, x: Tensor) -> None:
     ax.axvline(typical, color="black", ls=":", label="median of those above 0")
     ax.axvline(most[layer], color=figures.ORANGE, label="99.9 %")
     ax.axvline(highest[layer], color=figures.RED, ls="--", label="max")
-    ax.set(xlabel="activation", ylabel="how often")
-    ax.legend()
+    ax.set(xlabel="activation", ylabel="number of outputs")
+    figures.legend_outside(ax)
     run.figure(fig, "balance")
     ratios = torch.tensor(highest) / torch.tensor(most)
     run.say(
@@ -682,7 +682,7 @@ def compare_activations(run: Run) -> None:
         f"c = 0 is {rows[0][2]:.3f} from the spikes and {rows[0][1]:.3f} from the ReLU, c = 1 "
         f"{rows[4][2]:.3f} and {rows[4][1]:.3f}",
     )
-    ax.set(xlabel="input, thresholds", ylabel="SlipReLU, 4 levels")
+    ax.set(xlabel="input, thresholds", ylabel="SlipReLU with 4 levels, thresholds")
     ax.legend()
     run.figure(fig, "slip_relu")
     columns = ["c", "from the clipped ReLU", "from the spikes"]
@@ -880,7 +880,7 @@ def draw_waiting(run: Run, found: dict[str, float]) -> None:
     ax.plot(steps, accuracies, "o-", label=f"QCFS, T {SHORT}, waits 0, 1, 3, 7 steps a layer")
     ax.axhline(found["ANN"], color=figures.GREY, ls=":", label="QCFS ANN")
     ax.set(xlabel="steps from picture to answer", ylabel="test accuracy, %", xlim=(0, None))
-    ax.legend()
+    ax.legend(loc="lower right")
     run.figure(fig, "conversion")
     run.say(
         f"Waiting changes the accuracy from {accuracies[0]:.1f} to {accuracies[-1]:.1f} %, and the time to "
