@@ -689,15 +689,16 @@ def compare_activations(run: Run) -> None:
     run.table("SlipReLU: mean distance, in thresholds, 4 levels and steps", columns, rows)
 
 
-def train_qcfs(config: Config, run: Run, relu: Any, train: Pictures) -> tuple[Any, float]:
-    """Train the ReLU network on with its neurons' staircase. Returns: it, and the CPU seconds."""
+def train_qcfs(config: Config, run: Run, relu: Any, train: Pictures, seconds: float) -> Any:
+    """Train the ReLU network on with its neurons' staircase; ``seconds`` are what it took so far."""
     torch.manual_seed(run.seed)
     qcfs = copy.deepcopy(relu)
     conversion.balance(qcfs, unit(train.x[:500]), 0.999)  # where the thresholds start
     conversion.run_as(qcfs, "levels", levels=SHORT)
     epochs = max(1, config.epochs // 4)
-    spent = fit(run, "QCFS", qcfs, train, epochs, 1e-3)
-    return qcfs.eval(), spent
+    more = fit(run, "QCFS", qcfs, train, epochs, 1e-3)
+    run.measure("training, ANN", seconds + more, "CPU s")
+    return qcfs.eval()
 
 
 # %% [markdown]
@@ -1336,8 +1337,7 @@ def main(config: Config, run: Run) -> None:
     prove_rescaling(run, relu, x[:20])
     curves = convert_and_wait(run, relu, x, test)
     compare_activations(run)
-    qcfs, more = train_qcfs(config, run, relu, train)
-    run.measure("training, ANN", seconds + more, "CPU s")
+    qcfs = train_qcfs(config, run, relu, train, seconds)
     nets = {QCFS: convert(qcfs, QCFS, x)}
     nets[TUNED] = tune(run, qcfs, train)
     sweep(run, nets, test, curves)
