@@ -69,11 +69,15 @@ class Config(lesson.Config):
 
 
 SCALES: lesson.Scales = {
-    "quick": {"images": 4000, "direct": 2, "width": 8, "pictures": 200, "cnn2snn": False},
+    "quick": {"images": 3500, "direct": 2, "width": 8, "pictures": 120, "cnn2snn": False},
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "epochs": 60, "direct": 60, "pictures": 10_000},
 }
-TIMES = (1, 2, 4, 8, 16, 32, 64)  # numbers of steps T that are tried
+TIMES = {  # numbers of steps T that are tried
+    "quick": (1, 2, 4, 8, 16, 32),
+    "cpu": (1, 2, 4, 8, 16, 32, 64),
+    "gpu": (1, 2, 4, 8, 16, 32, 64),
+}
 SHORT = 8  # the T that is taken apart, and the levels L of QCFS
 TUNED_AT = 4  # steps of the network that trains on with spikes
 Run = lesson.Run
@@ -208,7 +212,7 @@ def prove_rate(run: Run) -> None:
     mean = torch.linspace(-1, 2, 61, dtype=torch.float64) + 1e-3  # currents [N]; none on an edge
     error = 0.0
     differ = 0
-    for steps in TIMES:
+    for steps in TIMES[run.scale]:
         cur = mean.expand(steps, -1)  # [T, N]
         for start, wait in ((0.0, 0), (0.5, 0), (0.5, 1)):  # chapter 5 explains wait; 0: none
             act = Activation(levels=steps, start=start, wait=wait)
@@ -461,7 +465,8 @@ def prove_rescaling(run: Run, ann: Any, x: Tensor) -> None:
 # Now the whole network. `convert` copies the ANN, balances its thresholds, and switches its
 # activations to spikes. The picture is shown at every step, as a current (*direct coding*,
 # lesson 02); the answer is the mean output of the last layer so far, times the read-out's
-# weights. One run of 64 steps therefore gives the answers at all shorter times, too.
+# weights. One run of 64 steps (32 at quick scale) therefore gives the answers at all shorter
+# times, too.
 #
 # Four conversions are compared, in the order in which people found them. "max, hard" has
 # the largest activation as threshold, an empty membrane at the start, and a hard reset;
@@ -574,20 +579,21 @@ def accuracy_at(net: Any, test: Pictures, steps: int = 1) -> float:
 
 
 def convert_and_wait(run: Run, ann: Any, x: Tensor, test: Pictures) -> Curves:
-    """Convert the ReLU network in four ways, and run each for up to 64 steps."""
+    """Convert the ReLU network in four ways, and run each for the longest of TIMES."""
+    times = TIMES[run.scale]
     curves = {}
     for name in run.progress([*METHODS][:4], "four conversions"):  # the fifth, QCFS, is not trained yet
         spiking = convert(ann, name, x)
-        curves[name] = score(spiking, test, TIMES)
+        curves[name] = score(spiking, test, times)
     plain = accuracy_at(ann, test)
     told = []
     fig, (ax,) = figures.new("")
     for name, curve in curves.items():
         told.append(f"{curve.accuracy[-1]:.0f} % ({name})")
-        ax.plot(TIMES, curve.accuracy, "o-", ms=4, label=name)
-    figures.retitle(fig, f"The ANN's {plain:.0f} %, converted, at T {TIMES[-1]}: " + "; ".join(told))
+        ax.plot(times, curve.accuracy, "o-", ms=4, label=name)
+    figures.retitle(fig, f"The ANN's {plain:.0f} %, converted, at T {times[-1]}: " + "; ".join(told))
     ax.axhline(plain, color=figures.GREY, ls=":", label="the ANN itself")
-    label_steps(ax)
+    label_steps(ax, times)
     figures.legend_outside(ax)
     run.figure(fig, "steps")
     best = curves[RELU]
@@ -609,10 +615,10 @@ def with_thresholds_of_one(ann: Any, x: Tensor) -> Any:
     return net
 
 
-def label_steps(ax: Any) -> None:
+def label_steps(ax: Any, times: tuple[int, ...]) -> None:
     """Label axes of accuracy over T."""
     ax.set(xlabel="steps T", ylabel="test accuracy, %", xscale="log")
-    ax.set_xticks(TIMES, TIMES)
+    ax.set_xticks(times, times)
     ax.minorticks_off()
 
 
@@ -723,9 +729,9 @@ def tune(run: Run, qcfs: Any, train: Pictures) -> Any:
 def sweep(run: Run, nets: dict[str, Any], test: Pictures, curves: Curves) -> None:
     """Run the trained networks freely for each T, and add them to the curves of chapter 3."""
     for name, net in run.progress([*nets.items()], "sweep over T"):
-        curves[name] = score(net, test, TIMES)
+        curves[name] = score(net, test, TIMES[run.scale])
     rows = []
-    for steps in TIMES:
+    for steps in TIMES[run.scale]:
         cells = [curve.at(steps) for curve in curves.values()]
         rows.append([f"{steps}", *cells])
     run.table(f"Accuracy in %, free-running, {len(test.y)} test images", ["T", *curves], rows)
@@ -806,7 +812,7 @@ def catch_early_spikes(run: Run) -> None:
 # the same as `floored` (proven under *Going deeper*; where a machine multiplies spikes in
 # half precision, some potentials are rounded over a threshold). What is lost from there to
 # `wait 0` is early firing. With few test images a point or two is chance: at quick scale
-# there are 200, so one image is half a point.
+# there are 120, so one image is nearly a point.
 
 
 # %%
@@ -968,7 +974,7 @@ def draw_price(run: Run, curves: Curves, tuned: Curve, direct: Curve, plain: flo
         size = 10 if is_star else 4
         upper.plot(curve.times, curve.accuracy, look, ms=size, label=name)
         lower.plot(curve.spikes, curve.accuracy, look, ms=size, label=name)
-    label_steps(upper)
+    label_steps(upper, TIMES[run.scale])
     lower.set(xlabel="spikes for a picture", ylabel="test accuracy, %")
     lower.set(xscale="log", xlim=100)
     for ax in (upper, lower):
