@@ -148,13 +148,13 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=count, default=60, help="of work after which the file is stopped")
     options = parser.parse_args(arguments)
     (script,) = scripts.pick([options.name], scripts.find(ROOT))
+    hand_over(["check", *arguments])
     if script.number is None:
         from snn_course.teaching import projects
 
         passed, lines = projects.check(script, called())
         print("\n".join(lines))
         return 0 if passed else 1
-    hand_over(["check", *arguments])
     from snn_course.teaching import check as checks
 
     return checks.run(script, options.watch, options.seconds, called())
@@ -169,6 +169,10 @@ def hint(arguments: list[str]) -> int:
     parser.add_argument("task", nargs="?", default="", help="the number of a task; else the one that is open")
     options = parser.parse_args(arguments)
     (script,) = scripts.pick([options.name], scripts.find(ROOT))
+    if script.number is None:
+        from snn_course.teaching import projects
+
+        raise projects.no_hints(script, called())
     hand_over(["hint", *arguments])
     from snn_course.teaching import hints
 

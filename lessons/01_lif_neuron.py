@@ -76,9 +76,10 @@ SCALES: lesson.Scales = {
 # or low beside its threshold.
 #
 # In snnTorch this neuron is `snn.Leaky`. It takes the current of one step and the membrane
-# of the step before. It gives back the spike (0 or 1) and the new membrane. The neuron
-# keeps nothing by itself here: the loop carries `mem` from step to step. Forget that, and
-# the neuron starts from empty every time.
+# of the step before. It gives back the spike (0 or 1) and the new membrane. The loop
+# carries `mem` from step to step. Hand in the empty membrane every time, and the neuron
+# starts from empty every time. (snnTorch 1.0 also keeps the last membrane, for a call that
+# hands none in. Lesson 08 shows what that is good for, and what it can spoil.)
 
 
 # %%

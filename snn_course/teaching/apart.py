@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_course.runs import orphans
-from snn_course import ROOT, data_dir, one_line
+from snn_course import ROOT, UsageError, data_dir, one_line, safe_write
 from snn_course.machine import foreign
 from snn_course.teaching.limits import Limits
 
@@ -24,6 +25,8 @@ GRACE = 10.0
 OUTPUT = 2_000_000
 """Bytes that it may print."""
 ENDLESS = "it prints without end"
+ROOM = 20e6
+"""Bytes that must be free where a check runs."""
 SHOWN = 10
 """Lines of its own output that are shown."""
 
@@ -43,7 +46,11 @@ class Found:
 
 
 def run(stem: str, file: Path, limits: Limits) -> Found:
-    """Check a file. Whatever it does, this comes back with what was found. Raises: KeyboardInterrupt."""
+    """Check a file. Whatever it does, this comes back with what was found.
+
+    Raises: UsageError without room for it on the disk, KeyboardInterrupt.
+    """
+    _check_room()
     with tempfile.TemporaryDirectory(prefix="snn-check-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         work = home / "work"
@@ -61,6 +68,19 @@ def run(stem: str, file: Path, limits: Limits) -> Found:
     if found.ended == ENDLESS:
         found.printed = found.printed[-2:]
     return found
+
+
+def _check_room() -> None:
+    """Look for room for a check; without it a right file would fail, or its verdict be lost."""
+    try:
+        folder = tempfile.gettempdir()
+        disk = shutil.disk_usage(folder)
+    except OSError as error:
+        raise UsageError(f"There is no folder for temporary files: {safe_write.cause(error)}.") from None
+    if disk.total and disk.free < ROOM:  # some network drives do not tell their size
+        left, needed = disk.free / 1e6, ROOM / 1e6
+        advice = "make room there, or set TMPDIR to another folder"
+        raise UsageError(f"{folder} has {left:.0f} MB left, and a check needs {needed:.0f}: {advice}.")
 
 
 def _watched(command: list[str], home: Path, limits: Limits) -> str:

@@ -1,6 +1,6 @@
 """Checks the learner's file of a lesson, and says what holds, what does not yet, and a hint for the first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def run(script: Script, watch: bool, seconds: float, command: str) -> int:
 def check(script: Script, command: str, seconds: float = Limits.seconds) -> tuple[bool, list[str]]:
     """Check the learner's file, and note it in journal and progress. Returns: whether it passed, and lines.
 
+    Where it cannot be noted, as on a full disk, the lines say so at their end.
     Raises: UsageError when there is no exercise, or no file yet.
     """
     wanted = exercises.load(script)
@@ -50,15 +51,40 @@ def check(script: Script, command: str, seconds: float = Limits.seconds) -> tupl
     for event in found.of("usage"):
         raise UsageError(event["says"])
     report = Report(wanted, path, found, command)
-    lines = list(report.lines())
-    progress.note_check(script.stem, report.passed)
-    if report.passed:
-        hints.close(wanted)
-    if hints.is_news(wanted, report.for_journal("")):
-        when = datetime.now().astimezone().strftime(", %Y-%m-%d %H:%M")
-        warning = blocks.write_block(journal_file(), f"{script.stem} check", report.for_journal(when))
-        lines += [warning] if warning else []
-    return report.passed, lines
+    warnings = noted(script.stem, report.passed, report.for_journal, report.note_hints)
+    return report.passed, [*report.lines(), *warnings]
+
+
+def noted(
+    stem: str, passed: bool, text: Callable[[str], str], more: Callable[[], None] | None = None
+) -> Iterator[str]:
+    """Note a check in progress and journal, and do what ``more`` does.
+
+    ``text`` is handed date and time, and gives the block of the journal. Returns: warnings, when it cannot
+    be noted, too; what was found is shown whatever they are.
+    """
+    try:
+        progress.note_check(stem, passed)
+        if more:
+            more()
+        warning = _into_journal(stem, text)
+    except UsageError as error:
+        yield from ("", *filled(f"This check could not be noted: {error}", "", "  "))
+        return
+    yield from [warning] if warning else []
+
+
+def _into_journal(stem: str, text: Callable[[str], str]) -> str | None:
+    """Write the block of a check, unless the last one found the same. Returns: a line of warning, or None.
+
+    Raises: UsageError when it cannot be written.
+    """
+    if not hints.is_news(stem, text("")):
+        return None
+    when = datetime.now().astimezone().strftime(", %Y-%m-%d %H:%M")
+    warning = blocks.write_block(journal_file(), f"{stem} check", text(when))
+    hints.note_news(stem, text(""))
+    return warning
 
 
 class Report:
@@ -174,19 +200,27 @@ class Report:
                 yield "do together?"
             return
         if self.tasks.get(task.id, {}).get("state") != UNWRITTEN:
-            yield from filled(f"A question: {hints.tell_first(self.wanted, task)}", "", "  ")
+            yield from filled(f"A question: {task.hints[0]}", "", "  ")
         yield from filled(f"{self.command} hint {label} helps with task {task.number}.", "")
 
     def _first_words(self) -> Iterator[str]:
         """Say what to do first, when the first open task is unwritten."""
         task = self.first_open
         if task is not None and self.tasks.get(task.id, {}).get("state") == UNWRITTEN:
-            hints.open_task(self.wanted, task)
             line = workspace.line_of(task.number, self.text)
             where = f"line {line}" if line else f"as {task.region.within}"
             name = workspace.shown(self.path)
             yield from filled(f"Write task {task.number} first: {name}, {where}.", "")
             yield from filled(task.words, "  ")
+
+    def note_hints(self) -> None:
+        """Remember which task is open, and that the first hint of one that does not hold is told."""
+        task = self.first_open
+        if task is None:
+            hints.close(self.wanted)
+        elif self.tasks:
+            unwritten = self.tasks.get(task.id, {}).get("state") == UNWRITTEN
+            hints.open_task(self.wanted, task, at_least=0 if unwritten else 1)
 
     # ------------------------------------------------------------------ in the journal
 

@@ -26,12 +26,6 @@ def told(record: Record, wanted: Exercises, task: Task) -> int:
     return min(number, HINTS) if isinstance(number, int) else 0
 
 
-def tell_first(wanted: Exercises, task: Task) -> str:
-    """Give the first hint of a task that does not hold, and remember that it is told and that task open."""
-    open_task(wanted, task, at_least=1)
-    return task.hints[0]
-
-
 def open_task(wanted: Exercises, task: Task, at_least: int = 0) -> None:
     """Note which task does not hold, and how many of its hints are told at least."""
 
@@ -39,6 +33,7 @@ def open_task(wanted: Exercises, task: Task, at_least: int = 0) -> None:
         part = of(record, wanted.script.stem)
         part["told"][task.id] = max(at_least, told(record, wanted, task))
         part["open"] = task.id
+        part.pop("held", None)
 
     progress.change(noted)
 
@@ -47,27 +42,41 @@ def close(wanted: Exercises) -> None:
     """Note that all tasks hold."""
 
     def noted(record: Record) -> None:
-        of(record, wanted.script.stem).pop("open", None)
+        part = of(record, wanted.script.stem)
+        part.pop("open", None)
+        part["held"] = True
 
     progress.change(noted)
 
 
-def is_news(wanted: Exercises, text: str) -> bool:
-    """Say whether a check found another thing than the one before, and remember what."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+def is_news(stem: str, text: str) -> bool:
+    """Say whether a check found another thing than the one that was noted last."""
+    return bool(of(progress.read(), stem).get("found") != _digest(text))
 
-    def noted(record: Record) -> bool:
-        part = of(record, wanted.script.stem)
-        before = part.get("found")
-        part["found"] = digest
-        return bool(before != digest)
 
-    return progress.change(noted)
+def note_news(stem: str, text: str) -> None:
+    """Remember what a check has found."""
+
+    def noted(record: Record) -> None:
+        of(record, stem)["found"] = _digest(text)
+
+    progress.change(noted)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def following(script: Script, name: str, command: str) -> Iterator[str]:
-    """Tell the next hint of a task: the one named, else the open one. Raises: UsageError for another name."""
+    """Tell the next hint of a task: the one named, else the open one. Raises: UsageError for another name.
+
+    When all tasks held at the last check, no hint is told before one is named.
+    """
     wanted = exercises.load(script)
+    if not name and of(progress.read(), script.stem).get("held"):
+        yield "All tasks held at the last check, so none is open. The hints of one all the same:"
+        yield from (f"    {command} hint {script.label} {task.number}    {task.id}" for task in wanted.tasks)
+        return
 
     def taken(record: Record) -> tuple[Task, int]:
         task = _chosen(record, wanted, name)

@@ -11,7 +11,7 @@ from snn_course.events import cache
 from snn_course.runs.scripts import Script
 from snn_course.schedule import overview, standing
 from snn_course.schedule.standing import Standing
-from snn_course.teaching import exercises, hunts_planted, progress, questions, way
+from snn_course.teaching import hunts_planted, progress, questions, way
 from snn_course.teaching.progress import Record
 from snn_course.teaching.quiz_terminal import percent
 
@@ -90,7 +90,7 @@ def _row(script: Script, now: Standing, record: Record) -> Row:
     has_run = standing.has_run(script, now)
     cells = [script.stem, _scale(script, now) if has_run else NOT_YET, "", "", ""]
     steps = [has_run]
-    if exercises.path_for(script).is_file():
+    if way.has_check(script):
         steps.append(progress.has_passed_check(record, script.stem))
         cells[2] = _check(record, script.stem)
     if questions.path_of(script.stem).is_file():

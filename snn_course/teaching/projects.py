@@ -1,11 +1,12 @@
 """Milestone and capstones: what the learner does alone. There is nothing to fill in; there is a brief.
 
 ``start`` shows the brief, the docstring of the script in the course's folder. ``check`` says of a milestone
-what the newest run of the learner's own script has met so far; it runs nothing. Standard library only.
+what the newest run of the learner's own script has met so far, and notes it; it runs nothing.
 """
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from snn_course.runs import own_work
 from snn_course import UsageError, results_dir
@@ -32,6 +33,11 @@ def marks_of(script: Script) -> dict[str, float]:
     return {}
 
 
+def has_check(script: Script) -> bool:
+    """Tell whether a script is a project that is checked: a milestone."""
+    return is_one(script) and bool(marks_of(script))
+
+
 def begin(script: Script, command: str) -> Iterator[str]:
     """Give the brief of a project, and how to go on."""
     tree = ast.parse(script.front.read_text(encoding="utf-8"))
@@ -46,9 +52,19 @@ def begin(script: Script, command: str) -> Iterator[str]:
         yield f"    {command} quiz {script.label}"
 
 
-def check(script: Script, command: str) -> tuple[bool, list[str]]:
-    """Say what the learner's own run of a milestone has met. Returns: whether it has passed, and lines.
+def no_hints(script: Script, command: str) -> UsageError:
+    """Say that a project has no hints, and what helps."""
+    start, quiz = (f"{command} {name} {script.label}" for name in ("start", "quiz"))
+    return UsageError(
+        f"{script.stem} has no hints: it is yours to do. '{start}' shows its brief, '{quiz}' asks about "
+        "the design."
+    )
 
+
+def check(script: Script, command: str) -> tuple[bool, list[str]]:
+    """Say what the learner's own run of a milestone has met, and note it in progress and journal.
+
+    Returns: whether it has passed, and lines.
     Raises: UsageError for a capstone, or when there is nothing of the learner's yet.
     """
     marks = marks_of(script)
@@ -65,4 +81,18 @@ def check(script: Script, command: str) -> tuple[bool, list[str]]:
         )
     metrics = own_work.newest(results_dir() / f"{script.stem}_own")
     passed = metrics is not None and bool(own_work.reached(metrics, marks))
-    return passed, list(own_work.told(script.stem, marks))
+    lines = list(own_work.told(script.stem, marks))
+    return passed, [*lines, *_noted(script, passed, lines)]
+
+
+def _noted(script: Script, passed: bool, lines: Sequence[str]) -> Iterator[str]:
+    """Note a check. Returns: warnings."""
+    from snn_course.teaching import check as checks
+
+    found = [line.strip() for line in lines if re.match(r" \d\. ", line)]
+    verdict = "passed" if passed else "not through yet"
+
+    def text(when: str) -> str:
+        return f"**My own solution**{when}: {verdict}.\n\n" + "\n".join(found)
+
+    yield from checks.noted(script.stem, passed, text)

@@ -143,10 +143,18 @@ class Trials:
         except UsageError:
             raise
         except (Exception, SystemExit) as error:
-            return Verdict(chapter, FAILS, answers.raised(*in_words(error)), line=line_of(error, self.file))
+            line = line_of(error, self.file)
+            says = answers.raised(*in_words(error))
+            return Verdict(chapter, FAILS, says if line else says + self._place_of(error), line=line)
         finally:
             plt.close("all")
         return self._judge(chapter, run.judged()[before:])
+
+    def _place_of(self, error: BaseException) -> str:
+        """Give the line of the lesson that could not use what a task gave; a learner may look it up."""
+        number = line_of(error, str(self.exercises.script.path))
+        lines = self.exercises.source.splitlines()
+        return f" In line {number} of the lesson: {lines[number - 1].strip()}" if number else ""
 
     def _judge(self, chapter: str, measures: Sequence[dict[str, Any]]) -> Verdict:
         """Look at what a chapter measured; a goal of the check alone counts as one of the lesson."""

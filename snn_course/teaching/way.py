@@ -7,7 +7,7 @@ from snn_course import ROOT
 from snn_course.runs.scripts import Script
 from snn_course.schedule import standing, timetable
 from snn_course.schedule.overview import filled
-from snn_course.teaching import exercises, hints, progress, questions, workspace
+from snn_course.teaching import exercises, hints, progress, projects, questions, workspace
 from snn_course.teaching.progress import Record
 
 Lines = Iterator[str]
@@ -44,20 +44,22 @@ def _following(scripts: Sequence[Script], now: standing.Standing, record: Record
         return iter(
             ["All is done. Look back: all figures and measures on one page.", f"    {command} report"]
         )
+    is_project = projects.is_one(script)
     if _is_open(script, record) and workspace.has_begun(script):
-        return _check(script, record, command)
-    if script in now.cut_off or not standing.has_run(script, now):
+        return _check_own(script, command) if is_project else _check(script, record, command)
+    has_run = script not in now.cut_off and standing.has_run(script, now)
+    if _is_open(script, record) and (has_run or is_project):  # a project's run is the worked answer
+        return _brief(script, command) if is_project else _start(script, command)
+    if not has_run:
         return _run(script, script in now.cut_off, command)
-    if _is_open(script, record):
-        return _start(script, command)
     if _is_unasked(script, record):
         return _quiz(script, record, command)
     return _run_whole(script, command)
 
 
 def _is_open(script: Script, record: Record) -> bool:
-    """Say whether a script has exercises whose check the learner has not passed."""
-    return _has_exercises(script) and not progress.has_passed_check(record, script.stem)
+    """Say whether a script has a check that the learner has not passed."""
+    return has_check(script) and not progress.has_passed_check(record, script.stem)
 
 
 def _is_unasked(script: Script, record: Record) -> bool:
@@ -65,8 +67,9 @@ def _is_unasked(script: Script, record: Record) -> bool:
     return _has_quiz(script) and not progress.has_passed_quiz(record, script.stem)
 
 
-def _has_exercises(script: Script) -> bool:
-    return exercises.path_for(script).is_file()
+def has_check(script: Script) -> bool:
+    """Say whether something of a script is checked: its exercises, or what a milestone asks for."""
+    return exercises.path_for(script).is_file() or projects.has_check(script)
 
 
 def _has_quiz(script: Script) -> bool:
@@ -115,6 +118,22 @@ def _start(script: Script, command: str) -> Lines:
         f"write the learning part of {script.stem} yourself.",
         "You have run it. What one has written, and seen fail, one knows.",
         f"{command} start {script.label}",
+    )
+
+
+def _brief(script: Script, command: str) -> Lines:
+    return _step(
+        f"write your own answer to {script.stem}: {script.card()['title']}.",
+        "The lessons before it led you by the hand; what you can do alone is yours. First read its brief.",
+        f"{command} start {script.label}",
+    )
+
+
+def _check_own(script: Script, command: str) -> Lines:
+    return _step(
+        f"go on with {workspace.shown(workspace.path_for(script))}, run it, and see what it has met.",
+        "You have begun it, and it has not reached its mark yet.",
+        f"{command} check {script.label}",
     )
 
 

@@ -1,6 +1,8 @@
 """A check from start to end: own solutions pass, untouched files say what to do first."""
 
-from snn_course import ROOT, UsageError, journal_file
+import shutil
+
+from snn_course import ROOT, UsageError, journal_file, safe_write
 from snn_course.teaching import check, exercises, hints, progress, workspace
 
 import pytest
@@ -68,6 +70,55 @@ def test_nothing_is_said_twice_in_the_journal(script):
     before = journal_file().stat().st_mtime_ns
     checked(script("01"))
     assert journal_file().stat().st_mtime_ns == before
+
+
+def test_a_full_disk_does_not_hide_what_was_found(script, monkeypatch):
+    def full(path, content):
+        raise UsageError(f"Cannot write {path}: the disk is full; make room.")
+
+    put(script("01"), "math.log(beta)\n    # end", "1\n    # end")
+    with monkeypatch.context() as patch:
+        patch.setattr(safe_write, "write", full)
+        passed, said = checked(script("01"))
+        assert not passed
+        assert "Task 3 of 3, closed form: does not hold" in said
+        assert "This check could not be noted: Cannot write " in said
+        assert " full; make" in " ".join(said.split())
+    assert not progress.read()["scripts"]
+    _, said = checked(script("01"))
+    assert "could not be noted" not in said
+    assert "- closed form: " in journal_file().read_text(encoding="utf-8")
+
+
+def test_what_the_journal_refused_is_written_the_next_time(script, monkeypatch):
+    put(script("01"), "math.log(beta)\n    # end", "1\n    # end")
+    monkeypatch.setenv("SNN_JOURNAL", str(workspace.path_for(script("01")).parent))
+    _, said = checked(script("01"))
+    assert "This check could not be noted: cannot write the journal" in said
+    monkeypatch.setenv("SNN_JOURNAL", str(workspace.path_for(script("01")).with_name("journal.md")))
+    checked(script("01"))
+    assert "- closed form: " in journal_file().read_text(encoding="utf-8")
+
+
+def test_without_room_for_a_check_it_is_not_begun(script, monkeypatch):
+    put(script("01"))
+    room = shutil.disk_usage("/")._replace(free=5_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: room)
+    with pytest.raises(UsageError, match=r" has 5 MB left, and a check needs 20: make room there"):
+        checked(script("01"))
+
+
+def test_an_error_in_the_lesson_names_the_line_that_could_not_use_what_a_task_gave(script):
+    own = "    spk = (mem > threshold).to(mem.dtype)\n    # end"
+    put(script("01"), own, own.replace(" # end", " spk = spk[:50] if len(spk) == 100 else spk\n    # end"))
+    passed, said = checked(script("01"))
+    said = " ".join(said.split())
+    assert not passed
+    assert said.count(": holds") == 3
+    assert "equal_to_snntorch: It ends with RuntimeError: " in said
+    number = int(said.split("In line ")[1].split()[0])
+    line = script("01").path.read_text(encoding="utf-8").splitlines()[number - 1]
+    assert f"In line {number} of the lesson: {line.strip()}" in said
 
 
 def test_without_a_file_the_command_that_writes_it_is_named(script):

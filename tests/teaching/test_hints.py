@@ -31,7 +31,20 @@ def test_the_open_task_comes_first_until_all_hold(script):
     hints.open_task(wanted, wanted.tasks[1])
     assert told(script("01")).startswith("Task 2 of 3")
     hints.close(wanted)
-    assert told(script("01")).startswith("Task 1 of 3")
+    assert told(script("01")).startswith("All tasks held at the last check")
+
+
+def test_when_all_tasks_held_a_hint_is_told_only_on_one_that_is_named(script):
+    one = script("01")
+    wanted = exercises.load(one)
+    hints.close(wanted)
+    said = told(one)
+    assert "python3 course.py hint 01 2    resets" in said
+    assert "A question" not in said
+    assert "A question: " in told(one, "2")
+    hints.open_task(wanted, wanted.tasks[2], at_least=1)
+    assert "The place: " in told(one)
+    assert told(one).startswith("Task 3 of 3")
 
 
 def test_a_wrong_task_is_one_line(script):

@@ -5,7 +5,7 @@ import re
 from snn_course.runs import scripts, wording
 from snn_course import ROOT, progress_file, results_dir
 from snn_course.schedule import timetable
-from snn_course.teaching import exercises, hunts_planted, progress, progress_shown, questions
+from snn_course.teaching import exercises, hunts_planted, progress, progress_shown, projects, questions
 from tests.schedule.test_standing import environment_was_tested, measured
 
 import pytest
@@ -23,6 +23,7 @@ def one_quiz(tmp_path, monkeypatch):
     monkeypatch.setattr(questions, "path_of", lambda stem: tmp_path / "quizzes" / f"{stem}.toml")
     monkeypatch.setattr(hunts_planted, "path_of", lambda stem: tmp_path / "hunts" / f"{stem}.toml")
     monkeypatch.setattr(exercises, "path_for", lambda script: tmp_path / "exercises" / f"{script.stem}.toml")
+    monkeypatch.setattr(projects, "has_check", lambda _script: False)
 
 
 def said():
@@ -61,6 +62,15 @@ def test_each_step_shows_in_its_row_and_in_the_bar():
     assert "4 of 26 runs" in said()
     assert row("02_spike_encoding")[1] == ">"
     assert "python3 course.py run 02\n" in said()
+
+
+def test_the_check_of_a_milestone_is_a_step(monkeypatch):
+    stem = "milestone_a_fashion_mnist"
+    monkeypatch.setattr(projects, "has_check", lambda script: script.stem == stem)
+    assert row(stem)[2].split() == ["-", "-"]
+    assert f"0 of {len(SCRIPTS) + 3} runs" in said()
+    progress.note_check(stem, True)
+    assert row(stem)[2].split() == ["-", "passed"]
 
 
 def test_what_waits_is_said(monkeypatch):

@@ -1,8 +1,8 @@
 """Milestone and capstones: their brief, and what the learner's own run has met."""
 
 from snn_course.runs import own_work, scripts
-from snn_course import ROOT, UsageError
-from snn_course.teaching import projects, workspace
+from snn_course import ROOT, UsageError, journal_file
+from snn_course.teaching import progress, projects, workspace
 
 import pytest
 
@@ -16,6 +16,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
+    monkeypatch.setenv("SNN_PROGRESS", str(tmp_path / "progress.json"))
 
 
 def ran(accuracy, stand_in=False):
@@ -57,5 +58,17 @@ def test_a_milestone_is_passed_by_its_own_run_alone(accuracy, passed, monkeypatc
     assert any("nothing yet" in line for line in lines)
     monkeypatch.setattr(own_work, "newest", lambda _folder: ran(accuracy))
     assert projects.check(MILESTONE, "C")[0] == passed
+    assert progress.has_passed_check(progress.read(), MILESTONE.stem) == passed
+    journal = journal_file().read_text(encoding="utf-8")
+    assert f": {'passed' if passed else 'not through yet'}." in journal
+    assert "6. 3 figures." in journal
     monkeypatch.setattr(own_work, "newest", lambda _folder: ran(accuracy, stand_in=True))
     assert not projects.check(MILESTONE, "C")[0]
+
+
+def test_a_project_has_no_hints_and_says_what_helps():
+    for script in (MILESTONE, *CAPSTONES):
+        said = str(projects.no_hints(script, "C"))
+        assert said.startswith(f"{script.stem} has no hints: ")
+        assert f"'C start {script.label}' shows its brief" in said
+        assert f"'C quiz {script.label}'" in said

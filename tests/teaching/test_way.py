@@ -47,3 +47,22 @@ def test_it_fits_in_79_columns(measured):
     for one in scripts.find(ROOT):
         assert max(len(line) for line in following()) <= 79
         measured.add(one.stem)
+
+
+def test_a_milestone_is_written_alone_before_its_worked_answer_runs(measured):
+    everything = scripts.find(ROOT)
+    (milestone,) = (script for script in everything if script.stem.startswith("milestone_a"))
+    for script in everything[: everything.index(milestone)]:
+        measured.add(script.stem)
+        progress.note_check(script.stem, passed=True)
+        progress.note_quiz(script.stem, 1.0, "pass", [])
+    assert following()[-1].strip() == f"python3 course.py start {milestone.label}"
+    assert "solutions" not in " ".join(following())
+    path = workspace.path_for(milestone)
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    assert following()[-1].strip() == f"python3 course.py check {milestone.label}"
+    progress.note_check(milestone.stem, passed=True)
+    assert following()[-1].strip() == f"python3 course.py run {milestone.label}"
+    measured.add(milestone.stem)
+    assert following()[-1].strip() == f"python3 course.py quiz {milestone.label}"

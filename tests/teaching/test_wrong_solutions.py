@@ -101,6 +101,44 @@ WRONG = [
         "grad_mem + slope * (beta * grad_spk[t])",
         "beta in the wrong place",
     ),
+    ("01", "loop", "leaky(cur_t, mem)\n", "leaky(cur, mem)\n", ""),
+    ("01", "resets", "    spk = (mem > threshold).to(mem.dtype)", "    spk = mem > threshold", ""),
+    ("01", "resets", "    spk = (mem > threshold).to(mem.dtype)", "    spk = (mem > threshold).int()", ""),
+    (
+        "01",
+        "resets",
+        "    spk = (mem > threshold).to(mem.dtype)",
+        "    spk = (mem.abs() > threshold).to(mem.dtype)",
+        "",
+    ),
+    ("01", "resets", "beta * mem * (1 - fired) + cur", "beta * (mem * (1 - fired) + cur)", ""),
+    ("01", "closed form", "/ math.log(beta)", "/ (beta - 1)", ""),
+    ("07", "lif", LOOP, "    for t in range(len(cur)):\n        cur_t = cur[t : t + 1].squeeze(0)\n", "x[t]"),
+    (
+        "07",
+        "lif",
+        LOOP,
+        "    for t in range(len(cur)):\n        cur_t = cur.narrow(0, t, 1).squeeze(0)\n",
+        "x[t]",
+    ),
+    (
+        "07",
+        "training step",
+        "num_steps, detach)\n            counts",
+        "num_steps, True)\n            counts",
+        "",
+    ),
+    ("07", "training step", "            optimizer.step()\n", "", ""),
+    ("08", "forward", "x.unbind(0)", "(x[t : t + 1].squeeze(0) for t in range(len(x)))", "x[t]"),
+    ("09", "training step", "in mem_rec:", "in (mem_rec.narrow(0, t, 1)[0] for t in range(LONG)):", "x[t]"),
+    ("13", "walk back", "GAIN * last", "last", ""),
+    ("15", "STDP", "post_trace.T @ pre_t", "post_trace.T @ pre_trace", ""),
+    ("15", "STDP", "math.exp(-1 / TAU_POST)", "math.exp(-1 / TAU_PRE)", ""),
+    ("15", "competition", "fires = (over > 0)", "fires = (over > -1e-9)", "fires at the threshold"),
+    ("15", "competition", "(mem - threshold).max(1)", "(mem / threshold.mean() - 1).max(1)", ""),
+    ("15", "competition", " * fires[:, None]", " * fires[:, None].long()", ""),
+    ("15", "eligibility", "ALPHA * arrived + pre_t", "KAPPA * arrived + pre_t", ""),
+    ("15", "e-prop", "state[-1].softmax(1)", "state[-1].sigmoid()", ""),
 ]
 KNOWN = {}
 
@@ -159,6 +197,13 @@ RIGHT = [
     ("07", "training step", STEP, "            counts = 1.0 * torch.stack(list(spk_rec)).sum(dim=0)\n"),
     ("09", "training step", "cross_entropy(mem, y) / LONG", "nn.CrossEntropyLoss()(mem, y) * (1 / LONG)"),
     ("09", "walk back", "grad_mem.T @ x[t]", 'torch.einsum("bn,bi->ni", grad_mem, x[t])'),
+    ("01", "loop", "leaky(cur_t, mem)\n", "leaky(cur_t)\n"),  # snn.Leaky has kept its membrane
+    ("01", "closed form", "(settled - start)) / math.log(beta)", "(settled - start), beta)"),
+    ("07", "training step", LOSS, "            loss = nn.NLLLoss()(counts.log_softmax(1), labels[rows])\n"),
+    ("08", "fold", "    return weights(folded).unflatten(0, x.shape[:2])", "    return weights(x)"),
+    ("08", "reset", "    net(first)\n", "    net(first, reset=False)\n"),
+    ("15", "competition", "(mem - threshold).max(1)", "torch.max(mem - threshold[None], dim=-1)"),
+    ("15", "STDP", "A_PLUS * post_t.T @ pre_trace", 'A_PLUS * torch.einsum("bq,bp->qp", post_t, pre_trace)'),
 ]
 
 
