@@ -193,7 +193,6 @@ def draw_steps(run: Run) -> None:
     for dt in (DT, 10 * DT):
         spikes, traces[dt] = constant_input(dt)
         counts[f"steps of {1000 * dt:g} ms"] = spikes
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
     title = title_of_steps(counts)
     fig, (ax,) = figures.new(title, size=(8, 3.2))
     ax.plot(1000 * moments, exact, color=figures.GREY, label="the equation")
@@ -205,7 +204,7 @@ def draw_steps(run: Run) -> None:
     ax.set(xlabel="time, ms", ylabel="membrane, in thresholds")
     figures.legend_outside(ax)
     run.figure(fig, "steps")
-    run.say(f"One neuron, one input, spikes by {told}: NIR leaves the step to whoever reads it.")
+    run.say(f"One neuron, one input. {title}. NIR leaves the step to whoever reads it.")
 
 
 def title_of_steps(counts: dict[str, int]) -> str:
@@ -471,13 +470,15 @@ def draw_graph(run: Run, graph: nir.NIRGraph) -> None:
     """Draw nodes from left to right, and wires; those that come a step late are bent and dashed."""
     wiring = graphs.wired(graph)
     place = {name: number for number, name in enumerate(wiring.order)}
-    wires = [wire for arriving in wiring.arriving.values() for wire in arriving]
-    late = sum(wire.late for wire in wires)
-    title = title_of_graph(len(place), len(wires), late)
-    fig, (ax,) = figures.new(title, size=(10.5, 2.2))
+    fig, (ax,) = figures.new("", size=(10.5, 2.2))
+    wires = 0
+    late = 0
     for target, arriving in wiring.arriving.items():
         for wire in arriving:
             draw_wire(ax, place[wire.source], place[target], wire.late)
+            wires += 1
+            late += wire.late
+    figures.retitle(fig, title_of_graph(len(place), wires, late))
     for name, x in place.items():
         label = f"{name}\n{type(graph.nodes[name]).__name__}"
         box = {"boxstyle": "round", "fc": "white", "ec": figures.BLUE}
@@ -763,8 +764,7 @@ def table_of_costs(run: Run, name: str, layers: list[Operations]) -> None:
     """Print the operations of each layer, in millions."""
     lines = []
     for layer in layers:
-        numbers = [2 * layer.dense, layer.macs, layer.acs]
-        lines.append([layer.name, *(number / 1e6 for number in numbers)])
+        lines.append([layer.name, 2 * layer.dense / 1e6, layer.macs / 1e6, layer.acs / 1e6])
     columns = ["layer", "FLOPs", "MACs", "SynOps"]
     run.table(f"{name}: millions for an image", columns, lines)
 
@@ -797,10 +797,11 @@ def draw_operations(run: Run, found: dict[str, list[Operations]]) -> None:
     """Operations of each layer: what a network without spikes would need, and what the spikes needed."""
     shown = {name: layers for name, layers in found.items() if name != "09, zero"}
     shares = {}
+    widths = []
     for name, layers in shown.items():
         total = Operations.sum(layers)
         shares[name] = (total.macs + total.acs) / total.dense
-    widths = [len(layers) + 2 for layers in shown.values()]
+        widths.append(len(layers) + 2)
     title = title_of_operations(shares)
     fig, axes = figures.new(title, 1, len(shown), (11, 4.2), width_ratios=widths)
     for ax, name in zip(axes, shown, strict=True):
