@@ -955,13 +955,20 @@ def all_nodes(run: Run, cases: Cases) -> None:
 def other_packages(run: Run, cases: Cases) -> None:
     """Run each graph in each other package that is installed."""
     lines = []
+    absent: list[str] = []
     for name, case in cases.items():
         expected = Interpreter(case.graph, DT)(case.x)
         for verdict in peers.compare(case.graph, case.x, DT, expected):
+            if verdict.kind == "not installed":
+                absent.append(verdict.package)
+                continue
             share = "" if verdict.changed is None else f"{verdict.changed:.1f}"
             lines.append([name, verdict.package, verdict.kind, share, verdict.why])
     columns = ["network", "package", "verdict", "changed, %", "why"]
     run.table("Other packages", columns, lines)
+    if absent:
+        names = ", ".join(dict.fromkeys(absent))  # each once
+        run.say(f"Not installed, so not asked: {names}. README tells how to get them.")
 
 
 # %%
