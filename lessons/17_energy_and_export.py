@@ -95,7 +95,8 @@ Array = npt.NDArray[Any]
 # (Lesson 01 had $\beta = e^{-dt/\tau}$, the exact decay of one step. Here $dt/\tau$ is 1/16,
 # and $e^{-1/16} = 0.939$ stands beside $1 - 1/16 = 0.9375$: Euler is right where the step is
 # short.) NIR has no place for $dt$: a reader of the file must know it. snnTorch takes 0.1 ms
-# for granted.
+# for granted. With steps of 1 ms the same $\tau$ of 1.6 ms gives $\beta = 1 - 10/16 =
+# 0.375$: who wants to keep $\beta$ has to write another $\tau$.
 
 # %%
 DT = 1e-4  # s; what snnTorch assumes when it writes and reads NIR
@@ -175,7 +176,8 @@ def stepped(neuron: snn.Leaky, cur: Tensor) -> Array:
 # %% [markdown]
 # The step matters. Under a constant input $I$ the equation can be solved: from $v_{reset} =
 # 0$ the membrane takes $T = -\tau \ln(1 - v_{threshold} / (r I))$ to the threshold, so it
-# fires every $T$ seconds. The figure lays Euler's steps beside that.
+# fires every $T$ seconds. The figure lays Euler's steps beside that. A dot is the membrane
+# after a step, so one at 0 is a step that fired.
 
 
 # %%
@@ -267,7 +269,7 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give the spikes of the output neurons [T, B, 10]."""
         spk1 = scan(self.lif1, self.first_currents(x))  # [T, B, H]
-        cur2 = neurons.TimeBatched(self.fc2)(spk1)
+        cur2 = neurons.TimeBatched(self.fc2)(spk1)  # all steps at once, as one large batch
         return scan(self.lif2, cur2)  # [T, B, 10]
 
     def first_currents(self, x: Tensor) -> Tensor:
@@ -311,6 +313,7 @@ def rows(images: Tensor) -> Tensor:
 
 
 def unchanged(images: Tensor) -> Tensor:
+    """Leave images as they are while training: a mirrored digit is another sign."""
     return images
 
 
@@ -387,7 +390,7 @@ def convolutional(config: Config, run: Run) -> Case:
     x = pictures.expand(net.num_steps, -1, -1, -1, -1)
     _, spikes = net.record(pictures)
     graph = filed(run, "10", course_networks.write_conv(net, pictures[:1], DT))
-    last = f"body.{len(net.body) - 1}.second"
+    last = f"body.{len(net.body) - 1}.second"  # the neurons at the end of the last block
     return Case(net, x, test.labels, spikes[-1], graph, last)
 
 
@@ -407,7 +410,8 @@ def recurrent(config: Config, run: Run) -> Case:
         bf16=False,
     )
     x = rows(test.images).double()
-    graph = filed(run, "13", course_networks.write_recurrent(net, DT, lesson_13.GAIN))
+    gain = lesson_13.GAIN  # of the read-out
+    graph = filed(run, "13", course_networks.write_recurrent(net, DT, gain))
     return Case(net, x, test.labels, net.spikes(x), graph, "hidden")
 
 
@@ -423,7 +427,8 @@ def filed(run: Run, name: str, graph: nir.NIRGraph) -> nir.NIRGraph:
 # %% [markdown]
 # snnTorch has an exporter of its own, `export_to_nir`. It runs the network once on a sample
 # and notes which module hands its output to which; each module becomes a node. It wants
-# `init_hidden=True`, and beta and threshold as one number for each neuron.
+# `init_hidden=True` (neurons that keep their membrane themselves, so that only spikes pass
+# between modules), and beta and threshold as one number for each neuron.
 #
 # *Verify the graph structure* means: do the wires lead from where to where they should, do
 # the shapes at both ends fit, are the numbers in the nodes those of the network? The run
@@ -663,7 +668,7 @@ def read_by_snntorch(graph: nir.NIRGraph, x: Tensor) -> Tensor:
 
 
 def changed(spk: Tensor, expected: Tensor) -> float:
-    """Give the share of spikes in % that only one of two recordings has; a silent network has lost all."""
+    """Give the share of spikes in % that only one of two recordings has: 100 if they share none."""
     return snntorch_trip.changed(spk, expected)
 
 
@@ -675,7 +680,7 @@ def changed(spk: Tensor, expected: Tensor) -> float:
 # - **The reset.** snnTorch's exporter writes every `snn.Leaky` as LIF, whose reset is to a
 #   value. Reset by subtraction, snnTorch's default, is lost.
 # - **The time step.** NIR has no `dt`. Who reads the file with another one runs another
-#   network.
+#   network: with another $\beta$ (chapter 1).
 # - **What NIR leaves open.** Where does a membrane start, at 0 or at $v_{leak}$? Does a
 #   neuron fire *at* the threshold? Which wire of a loop is late? Each package has its own
 #   answer.
@@ -730,9 +735,10 @@ def accuracy(spk: Tensor, labels: Tensor) -> float:
 #   \text{SynOps} = \sum_{\text{spikes}} \text{connections that the spike reaches} .$$
 #
 # The first layer of these networks sees pixels, not spikes: a pixel is multiplied with its
-# weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing. Two kinds of
-# later layers need MACs, too: those of the SEW network that get a 2, the sum of two spikes,
-# and a read-out that gets mean rates. What is no spike has to be multiplied.
+# weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing, where the
+# hardware skips zeros as it skips silence. Two kinds of later layers need MACs, too: those
+# of the SEW network that get a 2, the sum of two spikes, and a read-out that gets mean
+# rates. What is no spike has to be multiplied.
 #
 # Mind how often a layer works. A still image meets the first weights once, and all steps
 # use the currents that come out (784 x 1000 connections). A layer of spikes works at each
@@ -854,7 +860,8 @@ def short(name: str) -> str:
 # their own:
 #
 # - **Loihi 2** (Intel, through Lava): large; its LIF resets to 0.
-# - **SpiNNaker2** (Dresden): small processors in software, both resets.
+# - **SpiNNaker2** (Dresden): many small processors, on which neurons are software; both
+#   resets.
 # - **Speck** (SynSense, through sinabs): a camera chip; convolutions; neurons that do not
 #   leak; nine layers, none of them recurrent.
 # - **Xylo** (SynSense, through Rockpool): a chip for sound, below a milliwatt; 16 inputs, a
