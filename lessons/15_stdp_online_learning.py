@@ -2146,6 +2146,8 @@ def draw_memory(run: lesson.Run, kept: dict[str, list[float]]) -> None:
     for name, sizes in kept.items():
         ax.plot(lengths, sizes, "o--" if "winners" in name else "s-", label=name)
     ax.set(xlabel="T, steps", ylabel="kB held for one sequence", xscale="log", yscale="log")
+    ax.set_xticks(lengths, lengths)
+    ax.xaxis.minorticks_off()
     figures.legend_outside(ax)
     run.figure(fig, "memory")
     even = breaks_even(lengths, kept)
