@@ -793,11 +793,12 @@ def unsupervised(config: Config, run: lesson.Run, digits: Digits) -> Learnt:
         goal = PUBLISHED.get(size)
         bound = {"quick": 65.0} if goal is None else {"cpu": goal, "gpu": goal}
         run.measure(f"STDP, {size} neurons", learnt.hits, "%", at_least=bound, headline=True)
-        named_on_test(run, learnt, digits.test[1])
         spikes = learnt.counts.sum(1).mean().item()
         rows.append([f"{size}", learnt.hits, spikes, learnt.seconds])
         layers.append(learnt)
     run.table("Digits without labels", ["neurons", "accuracy, %", "spikes per image", "CPU s"], rows)
+    for learnt in layers:
+        named_on_test(run, learnt, digits.test[1])
     draw_fields(run, layers[0])
     return layers[0]
 
@@ -808,8 +809,9 @@ def named_on_test(run: lesson.Run, learnt: Learnt, y: Tensor) -> None:
     few = gained_by_cheating(learnt, y, 100)
     run.measure(f"catch: named on test images, {len(learnt.names)}", many, "points")
     run.say(
-        f"Naming the neurons on the images that are scored moves the accuracy by {many:+.1f} points with "
-        f"{min(1000, len(y))} images, and by {few:+.1f} with 100, which are easier to fit by luck."
+        f"Naming the {len(learnt.names)} neurons on the images that are scored moves the accuracy by "
+        f"{many:+.1f} points with {min(1000, len(y))} images, and by {few:+.1f} with 100, which are "
+        "easier to fit by luck."
     )
 
 
@@ -2146,6 +2148,8 @@ def draw_memory(run: lesson.Run, kept: dict[str, list[float]]) -> None:
     for name, sizes in kept.items():
         ax.plot(lengths, sizes, "o--" if "winners" in name else "s-", label=name)
     ax.set(xlabel="T, steps", ylabel="kB held for one sequence", xscale="log", yscale="log")
+    ax.set_xticks(lengths, lengths)
+    ax.xaxis.minorticks_off()
     figures.legend_outside(ax)
     run.figure(fig, "memory")
     even = breaks_even(lengths, kept)

@@ -95,7 +95,8 @@ Array = npt.NDArray[Any]
 # (Lesson 01 had $\beta = e^{-dt/\tau}$, the exact decay of one step. Here $dt/\tau$ is 1/16,
 # and $e^{-1/16} = 0.939$ stands beside $1 - 1/16 = 0.9375$: Euler is right where the step is
 # short.) NIR has no place for $dt$: a reader of the file must know it. snnTorch takes 0.1 ms
-# for granted.
+# for granted. With steps of 1 ms the same $\tau$ of 1.6 ms gives $\beta = 1 - 10/16 =
+# 0.375$: who wants to keep $\beta$ has to write another $\tau$.
 
 # %%
 DT = 1e-4  # s; what snnTorch assumes when it writes and reads NIR
@@ -175,7 +176,8 @@ def stepped(neuron: snn.Leaky, cur: Tensor) -> Array:
 # %% [markdown]
 # The step matters. Under a constant input $I$ the equation can be solved: from $v_{reset} =
 # 0$ the membrane takes $T = -\tau \ln(1 - v_{threshold} / (r I))$ to the threshold, so it
-# fires every $T$ seconds. The figure lays Euler's steps beside that.
+# fires every $T$ seconds. The figure lays Euler's steps beside that. A dot is the membrane
+# after a step, so one at 0 is a step that fired.
 
 
 # %%
@@ -193,7 +195,6 @@ def draw_steps(run: Run) -> None:
     for dt in (DT, 10 * DT):
         spikes, traces[dt] = constant_input(dt)
         counts[f"steps of {1000 * dt:g} ms"] = spikes
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
     title = title_of_steps(counts)
     fig, (ax,) = figures.new(title, size=(8, 3.2))
     ax.plot(1000 * moments, exact, color=figures.GREY, label="the equation")
@@ -205,7 +206,7 @@ def draw_steps(run: Run) -> None:
     ax.set(xlabel="time, ms", ylabel="membrane, in thresholds")
     figures.legend_outside(ax)
     run.figure(fig, "steps")
-    run.say(f"One neuron, one input, spikes by {told}: NIR leaves the step to whoever reads it.")
+    run.say(f"One neuron, one input. {title}. NIR leaves the step to whoever reads it.")
 
 
 def title_of_steps(counts: dict[str, int]) -> str:
@@ -268,7 +269,7 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give the spikes of the output neurons [T, B, 10]."""
         spk1 = scan(self.lif1, self.first_currents(x))  # [T, B, H]
-        cur2 = neurons.TimeBatched(self.fc2)(spk1)
+        cur2 = neurons.TimeBatched(self.fc2)(spk1)  # all steps at once, as one large batch
         return scan(self.lif2, cur2)  # [T, B, 10]
 
     def first_currents(self, x: Tensor) -> Tensor:
@@ -312,6 +313,7 @@ def rows(images: Tensor) -> Tensor:
 
 
 def unchanged(images: Tensor) -> Tensor:
+    """Leave images as they are while training: a mirrored digit is another sign."""
     return images
 
 
@@ -388,7 +390,7 @@ def convolutional(config: Config, run: Run) -> Case:
     x = pictures.expand(net.num_steps, -1, -1, -1, -1)
     _, spikes = net.record(pictures)
     graph = filed(run, "10", course_networks.write_conv(net, pictures[:1], DT))
-    last = f"body.{len(net.body) - 1}.second"
+    last = f"body.{len(net.body) - 1}.second"  # the neurons at the end of the last block
     return Case(net, x, test.labels, spikes[-1], graph, last)
 
 
@@ -408,7 +410,8 @@ def recurrent(config: Config, run: Run) -> Case:
         bf16=False,
     )
     x = rows(test.images).double()
-    graph = filed(run, "13", course_networks.write_recurrent(net, DT, lesson_13.GAIN))
+    gain = lesson_13.GAIN  # of the read-out
+    graph = filed(run, "13", course_networks.write_recurrent(net, DT, gain))
     return Case(net, x, test.labels, net.spikes(x), graph, "hidden")
 
 
@@ -424,7 +427,8 @@ def filed(run: Run, name: str, graph: nir.NIRGraph) -> nir.NIRGraph:
 # %% [markdown]
 # snnTorch has an exporter of its own, `export_to_nir`. It runs the network once on a sample
 # and notes which module hands its output to which; each module becomes a node. It wants
-# `init_hidden=True`, and beta and threshold as one number for each neuron.
+# `init_hidden=True` (neurons that keep their membrane themselves, so that only spikes pass
+# between modules), and beta and threshold as one number for each neuron.
 #
 # *Verify the graph structure* means: do the wires lead from where to where they should, do
 # the shapes at both ends fit, are the numbers in the nodes those of the network? The run
@@ -471,13 +475,15 @@ def draw_graph(run: Run, graph: nir.NIRGraph) -> None:
     """Draw nodes from left to right, and wires; those that come a step late are bent and dashed."""
     wiring = graphs.wired(graph)
     place = {name: number for number, name in enumerate(wiring.order)}
-    wires = [wire for arriving in wiring.arriving.values() for wire in arriving]
-    late = sum(wire.late for wire in wires)
-    title = title_of_graph(len(place), len(wires), late)
-    fig, (ax,) = figures.new(title, size=(10.5, 2.2))
+    fig, (ax,) = figures.new("", size=(10.5, 2.2))
+    wires = 0
+    late = 0
     for target, arriving in wiring.arriving.items():
         for wire in arriving:
             draw_wire(ax, place[wire.source], place[target], wire.late)
+            wires += 1
+            late += wire.late
+    figures.retitle(fig, title_of_graph(len(place), wires, late))
     for name, x in place.items():
         label = f"{name}\n{type(graph.nodes[name]).__name__}"
         box = {"boxstyle": "round", "fc": "white", "ec": figures.BLUE}
@@ -662,7 +668,7 @@ def read_by_snntorch(graph: nir.NIRGraph, x: Tensor) -> Tensor:
 
 
 def changed(spk: Tensor, expected: Tensor) -> float:
-    """Give the share of spikes in % that only one of two recordings has; a silent network has lost all."""
+    """Give the share of spikes in % that only one of two recordings has: 100 if they share none."""
     return snntorch_trip.changed(spk, expected)
 
 
@@ -674,7 +680,7 @@ def changed(spk: Tensor, expected: Tensor) -> float:
 # - **The reset.** snnTorch's exporter writes every `snn.Leaky` as LIF, whose reset is to a
 #   value. Reset by subtraction, snnTorch's default, is lost.
 # - **The time step.** NIR has no `dt`. Who reads the file with another one runs another
-#   network.
+#   network: with another $\beta$ (chapter 1).
 # - **What NIR leaves open.** Where does a membrane start, at 0 or at $v_{leak}$? Does a
 #   neuron fire *at* the threshold? Which wire of a loop is late? Each package has its own
 #   answer.
@@ -729,14 +735,26 @@ def accuracy(spk: Tensor, labels: Tensor) -> float:
 #   \text{SynOps} = \sum_{\text{spikes}} \text{connections that the spike reaches} .$$
 #
 # The first layer of these networks sees pixels, not spikes: a pixel is multiplied with its
-# weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing. Two kinds of
-# later layers need MACs, too: those of the SEW network that get a 2, the sum of two spikes,
-# and a read-out that gets mean rates. What is no spike has to be multiplied.
+# weight and added up, a MAC (multiply-accumulate). A pixel of 0 costs nothing, where the
+# hardware skips zeros as it skips silence. Two kinds of later layers need MACs, too: those
+# of the SEW network that get a 2, the sum of two spikes, and a read-out that gets mean
+# rates. What is no spike has to be multiplied.
 #
 # Mind how often a layer works. A still image meets the first weights once, and all steps
 # use the currents that come out (784 x 1000 connections). A layer of spikes works at each
 # step: with 10 steps, the dense network's second layer has 10 x 1000 x 10 connections to
 # go through for an image. By hand, for that layer: each hidden spike reaches 10 of them.
+#
+# So mind the yardstick. The FLOPs of the tables are those of the same network, if it went
+# through all connections at every step. An ordinary network does so once. Against that one,
+# a layer of spikes computes less while its neurons fire less than once an image on average.
+#
+# And what no SynOp counts is the neurons' own work: each membrane leaks at each step, spike
+# or not. That is neurons x steps, whatever is shown.
+#
+# The run also turns each total into energy: 4.6 pJ for a MAC, 0.9 pJ for an addition, in a
+# 45 nm process (Horowitz 2014). It is the number that most papers quote, and the weakest
+# one here: it leaves out memory, which costs more than the arithmetic (lesson 12).
 
 
 # %%
@@ -756,6 +774,10 @@ def costs(run: Run, cases: Cases) -> None:
     by_hand = 10 * spikes / len(case.labels)  # SynOps for an image
     counted = found["09, zero"][1].acs
     run.proof("SynOps of fc2, by hand / counted - 1", abs(by_hand / counted - 1))
+    run.say(
+        f"A hidden neuron of 09, zero fires {by_hand / 10 / HIDDEN:.2f} times for an image. Its layer makes "
+        f"{counted:.0f} SynOps; the {HIDDEN + 10} membranes leak {T * (HIDDEN + 10)} times."
+    )
     draw_operations(run, found)
 
 
@@ -763,8 +785,7 @@ def table_of_costs(run: Run, name: str, layers: list[Operations]) -> None:
     """Print the operations of each layer, in millions."""
     lines = []
     for layer in layers:
-        numbers = [2 * layer.dense, layer.macs, layer.acs]
-        lines.append([layer.name, *(number / 1e6 for number in numbers)])
+        lines.append([layer.name, 2 * layer.dense / 1e6, layer.macs / 1e6, layer.acs / 1e6])
     columns = ["layer", "FLOPs", "MACs", "SynOps"]
     run.table(f"{name}: millions for an image", columns, lines)
 
@@ -780,12 +801,6 @@ def count(name: str, case: Case) -> list[Operations]:
     return counter.per_sample(len(case.labels))
 
 
-# %% [markdown]
-# The run also turns each total into energy: 4.6 pJ for a MAC, 0.9 pJ for an addition, in a
-# 45 nm process (Horowitz 2014). It is the number that most papers quote, and the weakest
-# one here: it leaves out memory, which costs more than the arithmetic (lesson 12).
-
-
 # %%
 def title_of_operations(shares: dict[str, float]) -> str:
     """Say which share of the operations spikes leave, by network."""
@@ -797,10 +812,11 @@ def draw_operations(run: Run, found: dict[str, list[Operations]]) -> None:
     """Operations of each layer: what a network without spikes would need, and what the spikes needed."""
     shown = {name: layers for name, layers in found.items() if name != "09, zero"}
     shares = {}
+    widths = []
     for name, layers in shown.items():
         total = Operations.sum(layers)
         shares[name] = (total.macs + total.acs) / total.dense
-    widths = [len(layers) + 2 for layers in shown.values()]
+        widths.append(len(layers) + 2)
     title = title_of_operations(shares)
     fig, axes = figures.new(title, 1, len(shown), (11, 4.2), width_ratios=widths)
     for ax, name in zip(axes, shown, strict=True):
@@ -844,7 +860,8 @@ def short(name: str) -> str:
 # their own:
 #
 # - **Loihi 2** (Intel, through Lava): large; its LIF resets to 0.
-# - **SpiNNaker2** (Dresden): small processors in software, both resets.
+# - **SpiNNaker2** (Dresden): many small processors, on which neurons are software; both
+#   resets.
 # - **Speck** (SynSense, through sinabs): a camera chip; convolutions; neurons that do not
 #   leak; nine layers, none of them recurrent.
 # - **Xylo** (SynSense, through Rockpool): a chip for sound, below a milliwatt; 16 inputs, a
@@ -954,13 +971,20 @@ def all_nodes(run: Run, cases: Cases) -> None:
 def other_packages(run: Run, cases: Cases) -> None:
     """Run each graph in each other package that is installed."""
     lines = []
+    absent: list[str] = []
     for name, case in cases.items():
         expected = Interpreter(case.graph, DT)(case.x)
         for verdict in peers.compare(case.graph, case.x, DT, expected):
+            if verdict.kind == "not installed":
+                absent.append(verdict.package)
+                continue
             share = "" if verdict.changed is None else f"{verdict.changed:.1f}"
             lines.append([name, verdict.package, verdict.kind, share, verdict.why])
     columns = ["network", "package", "verdict", "changed, %", "why"]
     run.table("Other packages", columns, lines)
+    if absent:
+        names = ", ".join(dict.fromkeys(absent))  # each once
+        run.say(f"Not installed, so not asked: {names}. README tells how to get them.")
 
 
 # %%
