@@ -1,10 +1,15 @@
 """What stands in a lesson and what needs what, read from its source. Standard library only."""
 
 import ast
+import dis
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from types import CodeType
 
 from snn_course.teaching.regions import Definition
+
+_LOOKS_UP = {"LOAD_NAME", "LOAD_GLOBAL"}
+"""Steps of Python's compiled code that take a name from the top of a file."""
 
 
 class Outline:
@@ -25,8 +30,8 @@ class Outline:
 
     @cached_property
     def uses(self) -> dict[str, set[str]]:
-        """For each name at the top, those that its code names."""
-        return {name: _names_used(node) & set(self.top) for name, node in self.top.items()}
+        """For each name at the top, those that its code names; a local variable of that name is none."""
+        return {name: _globals_used(node) & set(self.top) for name, node in self.top.items()}
 
     def reached(self, names: Iterable[str]) -> set[str]:
         """Give the names and all that they use, directly or through others."""
@@ -124,6 +129,20 @@ def _names_defined(node: ast.stmt) -> list[str]:
 def _names_used(node: ast.AST) -> set[str]:
     loaded = (one for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load))
     return {one.id for one in loaded}
+
+
+def _globals_used(node: ast.stmt) -> set[str]:
+    """Name what a statement at the top of a lesson looks up at the top, now or when it is called.
+
+    Which names of a function are local only its whole text tells, so Python's own compiler is asked.
+    """
+    found: set[str] = set()
+    waiting = [compile(ast.Module([node], type_ignores=[]), "<lesson>", "exec")]
+    while waiting:
+        code = waiting.pop()
+        waiting += [part for part in code.co_consts if isinstance(part, CodeType)]
+        found |= {step.argval for step in dis.get_instructions(code) if step.opname in _LOOKS_UP}
+    return found
 
 
 def _names_stored(node: ast.AST) -> set[str]:
