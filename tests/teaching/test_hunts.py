@@ -227,7 +227,8 @@ def test_a_number_that_cannot_be_measured_is_one_line(monkeypatch):
         ("number = 'x'", "number = '= ='", "line 6: 'number' is no Python"),
         ("after = 'b'", "after = 'a'", "line 5: 'before' and 'after' are the same"),
         ("hints = ['h', 'i']", "hints = ['h']", "line 9: 'hints' has 1 entries; at least 2 are wanted"),
-        ("id = 'a'", "di = 'a'", "line 1: it lacks the field 'id'"),
+        ("id = 'a'\n", "", "line 1: it lacks the field 'id'"),
+        ("id = 'a'", "di = 'a'", "line 2: there is no field 'di' here"),
         ("id = 'a'", "id = 'a", "line 2: this is no TOML"),
     ],
 )
