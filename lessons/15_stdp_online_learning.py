@@ -355,7 +355,8 @@ def prove_stdp(config: Config, run: lesson.Run) -> None:
 # neurons fire *in the same step*, the one gap that should do nothing. Its `gap` is not that
 # between pre and post. And its traces are never read. Suppose someone mends that, and lets
 # spikes read the traces. One mistake is left: the object has *one* trace for all synapses.
-# Then a synapse whose pre neuron never fired grows like the busy one beside it.
+# Then a synapse whose pre neuron never fired grows by what the busy one beside it has
+# earned, and more than that one: it never comes too late.
 
 
 # %%
@@ -374,11 +375,16 @@ def same_step_stdp(pre: Tensor, post: Tensor) -> Tensor:
 
 def one_trace_stdp(pre: Tensor, post: Tensor) -> Tensor:
     """STDP whose traces are read, but which has one trace for all pre neurons, and one for all post."""
-    every_pre = pre.sum(2, keepdim=True)  # [T, 1, 1]
-    every_post = post.sum(2, keepdim=True)
-    grow = traced(every_pre, post)  # [Q, 1]
-    shrink = traced(pre, every_post)  # [1, P]
-    return grow.clamp(min=0) + shrink.clamp(max=0)
+    change = pre.new_zeros(post.shape[2], pre.shape[2])
+    pre_trace = pre.new_zeros(())
+    post_trace = pre.new_zeros(())
+    for pre_t, post_t in zip(pre, post, strict=True):
+        pre_trace = pre_trace * math.exp(-1 / TAU_PRE)
+        post_trace = post_trace * math.exp(-1 / TAU_POST)
+        change += A_PLUS * pre_trace * post_t.T - A_MINUS * post_trace * pre_t  # [Q, 1] - [1, P]
+        pre_trace = pre_trace + pre_t.sum()
+        post_trace = post_trace + post_t.sum()
+    return change
 
 
 def catch_one_trace(config: Config, run: lesson.Run) -> None:

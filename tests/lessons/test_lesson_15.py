@@ -146,7 +146,7 @@ def test_the_catch_acts_on_one_gap_and_one_trace_moves_a_silent_synapse(config, 
     assert [row[1] for row in (right, same_step)] == ["120", "1"]
     assert float(right[4]) == 0
     assert float(right[3]) > 1
-    assert one_trace[3] == one_trace[4]
+    assert float(one_trace[4]) > 2 * float(one_trace[3])  # it never shrinks
     pre, post = trains(5)
     wrong = L.same_step_stdp(pre, post)
     assert (wrong[(post[:, 0].T @ pre[:, 0]) == 0] == 0).all()  # no spike of the same step: no change
