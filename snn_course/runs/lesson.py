@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from snn_course.runs import notebook
-from snn_course import ROOT, UsageError, check_places
+from snn_course import ROOT, UsageError, check_places, reader_is_gone
 from snn_course.runs.divergence import Diverged, finite
 from snn_course.runs.run import ProofMissed, Run
 from snn_course.runs.scripts import SOLUTIONS
@@ -39,7 +39,7 @@ def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: 
     script = Path(sys.argv[0]).resolve()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character shows "?" instead
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="replace", line_buffering=True)
     try:
         config = _parse(config_class, scales, sys.argv[1:], script, sys.modules["__main__"].__doc__)
         metrics = execute(main, config, script)
@@ -52,6 +52,10 @@ def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: 
     except KeyboardInterrupt:
         print(f"{script.name}: stopped. The same command resumes it.", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:  # such as `| head`, which has read enough
+        if not reader_is_gone(error):
+            raise
+        sys.exit(1)
     sys.exit(0 if metrics["status"] == "ok" else 1)
 
 

@@ -172,6 +172,17 @@ def test_a_scale_gives_the_defaults_and_options_win(script):
     assert metrics_of(path)["config"]["beta"] == 0.7
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no head on Windows")
+@pytest.mark.parametrize("arguments", [["--help"], []], ids=str)
+def test_a_reader_that_goes_away_ends_a_script_without_a_word(script, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does, only sooner
+    command = [sys.executable, str(script()), *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.stderr == b""
+
+
 def test_help_comes_before_the_heavy_imports():
     script = ROOT / "lessons" / "01_lif_neuron.py"
     done = subprocess.run(
