@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 from snn_course.runs import lesson, metrics_file, wording
-from snn_course import ROOT, UsageError
+from snn_course import PYTHON, ROOT, UsageError
 
 import pytest
 import torch
@@ -170,6 +170,23 @@ def test_a_scale_gives_the_defaults_and_options_win(script):
     assert metrics_of(path)["config"]["beta"] == 0.5
     assert call(path, "--scale=quick", "--beta", "0.7").returncode == 0
     assert metrics_of(path)["config"]["beta"] == 0.7
+
+
+@pytest.mark.parametrize("name", ["lessons/01_lif_neuron.py", "capstone_pong.py"])
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_a_python_without_the_packages_is_told_in_one_line(name, arguments):
+    command = [sys.executable, "-S", str(ROOT / name), *arguments]  # -S: without what is installed
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"has not the course's packages: in the course's folder write '{PYTHON} {name}'" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no head")
+def test_help_whose_reader_has_gone_is_no_error():
+    command = f'"{sys.executable}" "{ROOT / "lessons" / "01_lif_neuron.py"}" --help'
+    done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
 
 
 def test_help_comes_before_the_heavy_imports():
