@@ -1,23 +1,23 @@
 """The course's one entry point: it sets itself up, runs, asks, checks and shows.
 
-    python course.py              where you are, and what comes next
+    python3 course.py              where you are, and what comes next
 
-    python course.py run          the environment test, then every lesson
-    python course.py run 09 capstone_pong --scale quick
-    python course.py run --jobs 1 one after the other, each shown while it runs
-    python course.py report       the book, results/index.html
+    python3 course.py run          the environment test, then every lesson
+    python3 course.py run 09 capstone_pong --scale quick
+    python3 course.py run --jobs 1 one after the other, each shown while it runs
+    python3 course.py report       the book, results/index.html
 
-    python course.py start 07     a file in workspace/ for you to write
-    python course.py check 07     what holds in it; --watch: after each save
-    python course.py hint 07      a question, the place, the idea, one by one
-    python course.py hunt 07      a bug in a copy of a lesson: which line?
-    python course.py quiz 07      questions on a lesson; alone: which there are
-    python course.py quiz --review  what was missed, after 1, 3, 7 and 21 days
-    python course.py next         what is next, and why
+    python3 course.py start 07     a file in workspace/ for you to write
+    python3 course.py check 07     what holds in it; --watch: after each save
+    python3 course.py hint 07      a question, the place, the idea, one by one
+    python3 course.py hunt 07      a bug in a copy of a lesson: which line?
+    python3 course.py quiz 07      questions on a lesson; alone: which there are
+    python3 course.py quiz --review  what was missed, after 1, 3, 7 and 21 days
+    python3 course.py next         what is next, and why
 
-    python course.py list         the scripts, their questions, last results
-    python course.py env          what works on this machine
-    python course.py test         the tests, on all cores; options go to pytest
+    python3 course.py list         the scripts, their questions, last results
+    python3 course.py env          what works on this machine
+    python3 course.py test         the tests, on all cores; options go to pytest
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 it needs.
 """
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where snn_course is
 
-from snn_course import ROOT, UsageError, check_places, one_line, reader_is_gone
+from snn_course import COMMAND, ROOT, UsageError, check_places, one_line, reader_is_gone
 from snn_course.machine import foreign, setup
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a UsageError."""
-        raise UsageError(f"{one_line(message, 200)}; 'python course.py --help' shows what there is.")
+        raise UsageError(f"{one_line(message, 200)}; '{COMMAND} --help' shows what there is.")
 
 
 def count(text: str) -> int:
@@ -341,7 +341,7 @@ def main(arguments: list[str]) -> int:
         if sys.version_info[:2] not in setup.supported():
             go_on_as([*setup.launcher(ROOT), str(ROOT / "course.py"), *arguments])
         if arguments[:1] in (["-h"], ["--help"]):
-            print(__doc__)
+            print((__doc__ or "").replace("python3 course.py", COMMAND))
             return 0
         code = command_named(arguments[0])(arguments[1:]) if arguments else show_standing()
         sys.stdout.flush()

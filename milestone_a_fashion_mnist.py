@@ -26,8 +26,9 @@ How it is checked
  - End your script as lessons do: main(config, run), lesson.start(main, ...).
  - Task 5 looks at run.measure("test accuracy", accuracy, "%", headline=True),
    task 6 counts what run.figure draws. You judge the rest.
- - python milestone_a_fashion_mnist.py runs your script, and says what is met.
-   Results: results/milestone_a_fashion_mnist_own. This page again: --brief
+ - .venv/bin/python milestone_a_fashion_mnist.py runs your script, and says what
+   is met (on Windows: .venv\\Scripts\\python). This page again: --brief.
+   Results: results/milestone_a_fashion_mnist_own.
 """
 
 from snn_course.runs import own_work

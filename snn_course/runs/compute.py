@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from snn_course import UsageError
+from snn_course import COMMAND, UsageError
 
 if TYPE_CHECKING:
     from snn_course.runs.settings import Config
@@ -18,7 +18,7 @@ def device_of(config: "Config") -> "torch.device":
     torch.set_num_threads(config.threads)
     available = torch.cuda.is_available()
     if config.device == "cuda" and not available:
-        raise UsageError("--device cuda: PyTorch sees no GPU here; 'python course.py env' says why.")
+        raise UsageError(f"--device cuda: PyTorch sees no GPU here; '{COMMAND} env' says why.")
     if available:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun: one GPU for each process
     return torch.device("cuda" if available and config.device != "cpu" else "cpu")

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from snn_course.runs import notebook
-from snn_course import ROOT, UsageError, check_places, reader_is_gone
+from snn_course import COMMAND, PYTHON, ROOT, UsageError, check_places, reader_is_gone
 from snn_course.runs.divergence import Diverged, finite
 from snn_course.runs.run import ProofMissed, Run
 from snn_course.runs.scripts import SOLUTIONS
@@ -93,7 +93,7 @@ def load(lesson: int | str) -> ModuleType:
     places = [ROOT / SOLUTIONS, ROOT / "lessons", ROOT]  # a worked answer before its brief
     scripts = [script for place in places for script in sorted(place.glob(pattern))]
     if not scripts:
-        raise UsageError(f"There is no lesson {lesson}; 'python course.py list' shows those there are.")
+        raise UsageError(f"There is no lesson {lesson}; '{COMMAND} list' shows those there are.")
     name = "snn_lesson_" + scripts[0].stem
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, scripts[0])
@@ -124,7 +124,7 @@ def _parse(
         with contextlib.redirect_stderr(printed):
             return tyro.cli(
                 config_class,
-                prog=f"python {_shown(script)}",
+                prog=f"{PYTHON} {_shown(script)}",
                 description=re.sub(r"\n(?=[A-Z]\w+: )", "\n\n", doc or ""),  # one card line a paragraph
                 args=arguments,
                 default=default,
@@ -177,16 +177,39 @@ def _defines(node: ast.stmt) -> set[str]:
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def _help_before_heavy_imports() -> None:
-    """Answer ``--help`` from the settings part of the script alone, before it imports torch.
+def check_packages(script: Path) -> None:
+    """Look whether this Python has the course's packages. Raises: UsageError naming the one that has."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("tyro") is None:
+        command = f"{PYTHON} {_shown(script)}"
+        advice = f"in the course's folder write '{command}'; '{COMMAND} env' makes what it needs"
+        raise UsageError(f"this Python ({sys.executable}) has not the course's packages: {advice}.")
+
+
+def _before_heavy_imports() -> None:
+    """Answer ``--help``, and notice a Python without the course's packages, before a script imports torch.
 
     Lessons import this module first. With --help on the command line, the script's light imports, its
     ``Config`` and its ``SCALES`` are read from its source and shown; its other lines never run.
     """
     main = sys.modules["__main__"]
     script = Path(getattr(main, "__file__", None) or "-").resolve()
-    if not {"-h", "--help"} & set(sys.argv[1:]) or not script.is_relative_to(ROOT) or not script.is_file():
+    if not script.is_relative_to(ROOT) or not script.is_file():
         return
+    if script.parent.name in _OF_SCRIPTS or script.stem.startswith("capstone_"):
+        try:
+            check_packages(script)
+        except UsageError as error:
+            print(f"{script.name}: {error}", file=sys.stderr)
+            sys.exit(2)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        _show_help(main, script)
+
+
+_OF_SCRIPTS = ("lessons", SOLUTIONS, "workspace")
+"""Folders of scripts that need the packages. A brief and course.py do without."""
+
+
+def _show_help(main: ModuleType, script: Path) -> None:
     body = ast.parse(script.read_text(encoding="utf-8")).body
     used = {"Config", "SCALES"}
     settings: list[ast.stmt] = []
@@ -200,8 +223,13 @@ def _help_before_heavy_imports() -> None:
             settings.insert(0, node)
     names = vars(main)
     exec(compile(ast.Module(settings, type_ignores=[]), str(script), "exec"), names)
-    if "Config" in names:
-        _parse(names["Config"], names["SCALES"], ["--help"], script, main.__doc__)
+    try:
+        if "Config" in names:
+            _parse(names["Config"], names["SCALES"], ["--help"], script, main.__doc__)
+    except OSError as error:
+        if not reader_is_gone(error):
+            raise
+        sys.exit(0)
 
 
-_help_before_heavy_imports()
+_before_heavy_imports()

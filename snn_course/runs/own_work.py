@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from snn_course.runs import metrics_file
+from snn_course.runs import lesson, metrics_file
 from snn_course import UsageError, check_places, journal_file, results_dir, workspace_dir
 
 MEASURE = "test accuracy"
@@ -51,7 +51,11 @@ def start(brief: str, marks: Mapping[str, float]) -> typing.NoReturn:
 
 
 def _run(own: Path) -> int:
-    """Run the learner's script in this process, as if it had been called itself. Returns: its exit code."""
+    """Run the learner's script in this process, as if it had been called itself. Returns: its exit code.
+
+    Raises: UsageError when this Python has not the packages.
+    """
+    lesson.check_packages(Path(sys.argv[0]).resolve())
     sys.argv[0] = str(own.resolve())
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

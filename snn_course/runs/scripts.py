@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_course import UsageError, one_line
+from snn_course import COMMAND, UsageError, one_line
 
 ENVIRONMENT_TEST = "00_environment_test"
 SOLUTIONS = "solutions"
@@ -118,7 +118,7 @@ def pick(names: Sequence[str], scripts: Sequence[Script]) -> list[Script]:
 def _one(name: str, scripts: Sequence[Script]) -> Script:
     wanted = Path(name).stem if name.endswith(".py") else name
     if not wanted.strip():
-        raise UsageError("A name is empty; 'python course.py list' shows those there are.")
+        raise UsageError(f"A name is empty; '{COMMAND} list' shows those there are.")
     fits = [script for script in scripts if script.stem == wanted or _is_number(wanted, script)]
     fits = fits or [script for script in scripts if script.stem.startswith(wanted)]
     if len(fits) == 1:
@@ -127,7 +127,7 @@ def _one(name: str, scripts: Sequence[Script]) -> Script:
     if fits:
         raise UsageError(f"'{shown}' fits several scripts: {', '.join(script.stem for script in fits)}.")
     nearest = _nearest(wanted, scripts)
-    advice = f"Did you mean {nearest}?" if nearest else "'python course.py list' shows those there are."
+    advice = f"Did you mean {nearest}?" if nearest else f"'{COMMAND} list' shows those there are."
     raise UsageError(f"There is no lesson '{shown}'. {advice}")
 
 

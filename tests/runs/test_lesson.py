@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 from snn_course.runs import lesson, metrics_file, wording
-from snn_course import ROOT, UsageError
+from snn_course import PYTHON, ROOT, UsageError
 
 import pytest
 import torch
@@ -181,6 +181,16 @@ def test_a_reader_that_goes_away_ends_a_script_without_a_word(script, arguments)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("name", ["lessons/01_lif_neuron.py", "capstone_pong.py"])
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_a_python_without_the_packages_is_told_in_one_line(name, arguments):
+    command = [sys.executable, "-S", str(ROOT / name), *arguments]  # -S: without what is installed
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"has not the course's packages: in the course's folder write '{PYTHON} {name}'" in done.stderr
 
 
 def test_help_comes_before_the_heavy_imports():

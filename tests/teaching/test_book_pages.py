@@ -5,7 +5,7 @@ import json
 import re
 
 from snn_course.runs import report
-from snn_course import UsageError
+from snn_course import COMMAND, PYTHON, UsageError
 from snn_course.teaching import hunts_planted, progress
 from snn_course.teaching import questions as teaching_questions
 from snn_course.teaching.book import __main__ as command
@@ -165,7 +165,7 @@ def test_a_script_without_a_run_has_its_text_and_says_once_that_nothing_is_measu
     page = written(root)
     text = words(page("01_lif_neuron"))
     assert text.count("not measured yet") == 1
-    assert "python course.py run 01" in text
+    assert f"{COMMAND} run 01" in text
     assert "def compare_codes" in text
     assert "Nothing is measured yet. Start with" in words(page())
     assert "Next: Lesson 00" in words(page())
@@ -334,6 +334,18 @@ def test_a_quiz_is_printed_with_its_answers_folded(root):
     assert "<do>" not in quiz
 
 
+def test_commands_are_spelt_as_they_are_typed_here(root):
+    """On Windows "python3" starts nothing, and a "python" from the path has not the packages."""
+    lesson = root / "lessons" / "01_lif_neuron.py"
+    text = CHAPTERS.replace("Reading:", "Run:      python lessons/01_lif_neuron.py\nReading:")
+    text = text.replace("Some words.", "Try `python lessons/01_lif_neuron.py --beta 0.8`.")
+    lesson.write_text(text, encoding="utf-8")
+    page = words(written(root)("01_lif_neuron"))
+    assert page.count(f"{PYTHON} lessons/01_lif_neuron.py") == 2
+    assert not re.search(r"(?<!/)python lessons/", page)
+    assert f"Start with: {COMMAND} run 01" in words(written(root)())
+
+
 def test_a_damaged_quiz_is_named(root):
     (root / "quizzes").mkdir()
     file = root / "quizzes" / "01_lif_neuron.toml"
@@ -350,7 +362,7 @@ def test_commands_are_named_where_they_have_something_for_the_script(root):
         (root / folder / "01_lif_neuron.toml").write_text(BANK, "utf-8")
     page = written(root)("01_lif_neuron")
     for command_ in ("start 01", "check 01", "hunt 01", "quiz 01"):
-        assert f"python course.py {command_}</code>" in page
+        assert f"{COMMAND} {command_}</code>" in page
     assert "it has 1 more, whose numbers are drawn for you" in words(page)
 
 

@@ -7,6 +7,8 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+from snn_course import PYTHON
+
 from markupsafe import Markup
 
 FOLDER = Path(__file__).with_name("live")
@@ -38,14 +40,14 @@ PLACES: dict[str, dict[str, Figure]] = {
         "simulate": Figure(
             "lif",
             "turn beta, threshold, current and reset, and watch the neuron",
-            "turn the same knobs in the script: python lessons/01_lif_neuron.py --beta 0.8 --threshold 0.5",
+            f"turn the same knobs in the script: {PYTHON} lessons/01_lif_neuron.py --beta 0.8 --threshold 2",
         )
     },
     "02_spike_encoding": {
         "decode_phase": Figure(
             "codes",
             "one pixel in three codes, for each grey value and each number of steps",
-            "the script takes the number of steps: python lessons/02_spike_encoding.py --num-steps 10 20",
+            f"the script takes the number of steps: {PYTHON} lessons/02_spike_encoding.py --num-steps 10 20",
         )
     },
     "06_synaptic_currents": {
@@ -53,14 +55,14 @@ PLACES: dict[str, dict[str, Figure]] = {
             "synapse",
             "input spikes into a neuron of first and of second order",
             "turn the same knobs in the script: "
-            "python lessons/06_synaptic_currents.py --alpha 0.9 --beta 0.6",
+            f"{PYTHON} lessons/06_synaptic_currents.py --alpha 0.9 --beta 0.6",
         )
     },
     "07_surrogate_gradients": {
         "spiking": Figure(
             "slope",
             "the slope that the gradient meets, for each shape and steepness",
-            "the script takes the steepness: python lessons/07_surrogate_gradients.py --steepness 1 10",
+            f"the script takes the steepness: {PYTHON} lessons/07_surrogate_gradients.py --steepness 1 10",
         )
     },
     "15_stdp_online_learning": {

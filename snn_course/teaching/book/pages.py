@@ -1,11 +1,12 @@
 """The book's pages: one for each script, and the front page that leads through them."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snn_course.runs import metrics_file, report, scripts
-from snn_course import ROOT, UsageError, safe_write
+from snn_course import COMMAND, PYTHON, ROOT, UsageError, safe_write
 from snn_course.runs.scripts import Script
 from snn_course.teaching import hunts_planted, progress, questions, regions
 from snn_course.teaching.book import cells, findings, listing, live, pitfalls, printed_quiz
@@ -121,13 +122,23 @@ def write(results: Path) -> Path:
 
 
 def _engine() -> jinja2.Environment:
-    return jinja2.Environment(
+    engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    engine.globals["course"] = COMMAND
+    return engine
+
+
+def _as_typed(source: str) -> str:
+    """Spell the commands in a script's text as a person types them here: any "python" will not do."""
+    return _CALLED.sub(lambda _: f"{PYTHON} ", source)
+
+
+_CALLED = re.compile(r"(?<![\w/.])(?:\.venv/bin/)?python (?=lessons/|solutions/|capstone_|milestone_)")
 
 
 # ---------------------------------------------------------------------- what there is
@@ -176,7 +187,7 @@ def _owner(stem: str, pages: dict[str, Page]) -> str:
 def _content(page: Page) -> dict[str, Any]:
     """Lay out the sections of a page, its contents, its exercise and its quiz."""
     writer = Writer()
-    text = cells.read(page.source or "")
+    text = cells.read(_as_typed(page.source or ""))
     tasks = _tasks(page.source or "")
     sections = _sections(page, text, writer, tasks)
     placed = {block.made.chapter for section in sections for block in section.blocks if block.made}
