@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from snn_course.nir import graphs
+from snn_course.nir import graphs, prepared
 from snn_course.nir.interpreter import Interpreter
 from snn_course.nir.nodes import STATEFUL, Numbers, Stateful, Step, Unreadable
 
 import nir
 import torch
 from torch import Tensor
+
+NO_STEP = 1e-30
+"""The dt of time constants that are in steps: a decay may take less than one."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,14 @@ class Convention:
             return (v / n.v_threshold).trunc().clamp(min=0)
         return (v >= n.v_threshold if self.at_threshold else v > n.v_threshold).to(v.dtype)
 
+    def integrate(self, n: Numbers, x: Tensor, v: Any, dt: float) -> Step:
+        """One step of LI."""
+        v = self._charged(n, x, torch.zeros_like(x) if v is None else v, dt)
+        return v, v
+
     def stateful(self) -> dict[type, Stateful]:
         """Give the functions of all nodes with a state, for the interpreter."""
-        return {**STATEFUL, nir.LIF: self.step, nir.IF: self.step}
+        return {**STATEFUL, nir.LIF: self.step, nir.IF: self.step, nir.LI: self.integrate}
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def run_with(facts: tuple[Fact, ...], given: Given, x: Tensor) -> Tensor:
         convention = replace(convention, **fact.fields)
         kinds.update(fact.kinds)
         if fact.wired_as or fact.order:  # then it matters what the package was given
-            graph, dt = given.ready, given.ready_dt
+            graph, dt = given.ready, NO_STEP if given.exact else given.ready_dt
             convention = replace(convention, exact=given.exact)
         if fact.wired_as:
             graph = fact.wired_as(graph)
@@ -150,6 +158,9 @@ def through_recurrent_weights(graph: nir.NIRGraph) -> nir.NIRGraph:
     }
     back = dict(pairs)
     wires = [(a, back[b]) if b in back and back[b] != a else (a, b) for a, b in edges]
+    for name, node in nodes.items():
+        if isinstance(node, nir.IF):  # its r of 1 means that a step takes in the whole input, whatever dt
+            nodes[name] = nir.IF(node.r / prepared.SNNTORCH_DT, node.v_threshold, node.v_reset)
     return nir.NIRGraph(nodes, wires, type_check=False)
 
 

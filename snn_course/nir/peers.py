@@ -167,6 +167,8 @@ def verdict(peer: Peer, graph: nir.NIRGraph, x: Tensor, dt: float, expected: Ten
     for words, explained in conventions.explanations(conventions.FACTS[peer.package], given, x):
         if share(spk, explained) <= ROUNDING:
             return Verdict(peer.package, "by convention", changed, words)
+    if kinds := sorted(unread(peer, graph, dt)):  # it drops them, and says nothing
+        return Verdict(peer.package, "cannot read", changed, f"leaves out {', '.join(kinds)}")
     return Verdict(peer.package, "differs", changed, "no known convention explains it")
 
 
@@ -207,10 +209,19 @@ def unread(peer: Peer, graph: nir.NIRGraph, dt: float) -> set[str]:
         shape = declared(node)
         if not shape or isinstance(node, nir.Input | nir.Output) or takes(peer, node, shape, dt):
             continue
-        kind = type(node).__name__
-        in_a_row = type(node) in STATEFUL and takes(peer, row(node), declared(row(node)), dt)
-        found.add(f"{kind} of pictures" if in_a_row else kind)
+        found.add(type(node).__name__ + _restriction(peer, node, shape, dt))
     return found
+
+
+def _restriction(peer: Peer, node: Any, shape: tuple[int, ...], dt: float) -> str:
+    """Say what it is about neurons that a package does not take, if it takes others of their kind."""
+    if type(node) not in STATEFUL:
+        return ""
+    if takes(peer, row(node), declared(row(node)), dt):
+        return " of pictures"
+    if takes(peer, alike(node), shape, dt):
+        return " with a number for each neuron"
+    return ""
 
 
 def takes(peer: Peer, node: Any, shape: tuple[int, ...], dt: float) -> bool:
@@ -234,6 +245,15 @@ def row(node: Any) -> Any:
             setattr(flat, name, value.ravel())
     flat.input_type = {"input": np.array([np.prod(declared(node))])}
     return flat
+
+
+def alike(node: Any) -> Any:
+    """Give neurons that all have the numbers of the first."""
+    same = copy.copy(node)
+    for name, value in vars(node).items():
+        if isinstance(value, np.ndarray) and value.size:
+            setattr(same, name, np.full_like(value, value.ravel()[0]))
+    return same
 
 
 def declared(node: Any) -> tuple[int, ...]:

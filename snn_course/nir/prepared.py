@@ -187,8 +187,8 @@ def of_sinabs(node: Any, dt: float) -> Wish | None:
         return Wish(_with(node, r=_ones(node)), node.r * dt)
     if isinstance(node, nir.LI | nir.LIF):
         share = np.minimum(dt / node.tau, 1)
-        with np.errstate(divide="ignore"):  # a decay to nothing: tau 0
-            tau = -1 / np.log1p(-share)
+        with np.errstate(divide="ignore"):
+            tau = np.maximum(-1 / np.log1p(-share), 1e-30)  # 0 would be a decay to nothing: nearly that
         kept = _with(node, tau=tau, r=_ones(node), v_leak=0 * node.v_leak)
         return Wish(kept, share * node.r, share * node.v_leak, ("tau in steps",))
     if isinstance(node, nir.Linear):

@@ -52,14 +52,15 @@ def rounded(rng, *shape):
 
 @st.composite
 def networks(draw, kinds=("LIF", "IF", "CubaLIF"), skips=True):
-    """Up to three layers, with loops and skips, of numbers other than the defaults; dt a power of 2."""
+    """Up to three layers, with loops and skips, of numbers and names other than usual; dt a power of 2."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    called = draw(st.sampled_from(["n", "7", "the neurons ", "\u03c0_"]))
     dt = draw(st.sampled_from([2.0**-13, 2.0**-10, 0.5]))
     sizes = draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))
     nodes = {"in": nir.Input(np.array(sizes[:1]))}
     edges, at, seen = [], "in", {}
     for number, (before, size) in enumerate(itertools.pairwise(sizes)):
-        weights, neurons = f"w{number}", f"n{number}"
+        weights, neurons = f"w{number}", f"{called}{number}"
         nodes[weights] = nir.Affine(2 * rounded(rng, size, before), rounded(rng, size))
         nodes[neurons] = draw(neuron(kinds, size, dt))
         edges += [(at, weights), (weights, neurons)]
@@ -75,7 +76,8 @@ def networks(draw, kinds=("LIF", "IF", "CubaLIF"), skips=True):
         at = neurons
     nodes["out"] = nir.Output(np.array(sizes[-1:]))
     x = torch.tensor(rounded(rng, 12, 3, sizes[0]))
-    return nir.NIRGraph(nodes, [*edges, (at, "out")], type_check=False), x, dt
+    listed = draw(st.permutations([*edges, (at, "out")]))
+    return nir.NIRGraph(nodes, listed, type_check=False), x, dt
 
 
 @st.composite
@@ -241,6 +243,49 @@ def test_a_recurrent_layer(package):
     assert (verdict.kind, verdict.why) == ("by convention", ways.get(package, at_first))
 
 
+@pytest.mark.parametrize("package", [installed("snntorch")])
+def test_a_recurrent_layer_before_one_that_does_not_leak(package):
+    """Two conventions at once: how a loop is wired, and IF, whose r means something else to snnTorch."""
+    rng = np.random.default_rng(0)
+    one = np.ones(20)
+    nodes = {"input": nir.Input(np.array([6])), "fc": nir.Affine(rounded(rng, 20, 6), np.zeros(20))}
+    nodes |= {"lif": lif(), "back": nir.Linear(0.3 * rounded(rng, 20, 20))}
+    nodes |= {"fc2": nir.Linear(rounded(rng, 20, 20)), "if": nir.IF(one / DT, one), "output": nir.Output(one)}
+    edges = [("input", "fc"), ("fc", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "fc2")]
+    graph = nir.NIRGraph(nodes, [*edges, ("fc2", "if"), ("if", "output")], type_check=False)
+    verdict = judge(package, graph, 2 * spikes(40, 8, 6))
+    assert verdict.kind == "by convention"
+    assert "lets IF leak 10 % a step, and subtract, sends what enters a loop" in verdict.why
+
+
+@pytest.mark.parametrize("package", [installed("sinabs")])
+def test_a_loop_of_neurons_that_decay_within_a_step(package):
+    """To sinabs their time constant is less than one step, which is no reason to refuse it."""
+    rng = np.random.default_rng(0)
+    nodes = {"input": nir.Input(np.array([6])), "back": nir.Linear(0.3 * rounded(rng, 6, 6))}
+    nodes |= {"lif": lif(6, tau=1.5 * DT, r=2), "output": nir.Output(np.array([6]))}
+    edges = [("input", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "output")]
+    for order in (edges, edges[::-1]):
+        graph = nir.NIRGraph(dict(nodes), order, type_check=False)
+        assert judge(package, graph, 2 * spikes(40, 8, 6)).kind == "by convention"
+
+
+@pytest.mark.parametrize("package", [installed("sinabs")])
+def test_a_node_that_a_package_leaves_out_in_silence_is_named(package):
+    one = np.ones(20)
+    node = nir.CubaLIF(4 * DT * one, 16 * DT * one, 16 * one, 0 * one, one, 0 * one, w_in=4 * one)
+    verdict = judge(package, behind_weights(node), 5 * spikes(40, 8, 6))
+    assert (verdict.kind, verdict.why) == ("cannot read", "leaves out CubaLIF")
+    assert verdict.changed > 0
+
+
+@pytest.mark.parametrize("package", [installed("snntorch"), installed("spikingjelly")])
+def test_neurons_that_are_not_alike_are_told_from_a_kind_that_is_not_taken(package):
+    node = lif(v_threshold=np.linspace(0.5, 1.5, 20))
+    verdict = judge(package, behind_weights(node), 5 * spikes(40, 8, 6))
+    assert (verdict.kind, verdict.why) == ("cannot read", "takes no LIF with a number for each neuron")
+
+
 @each_package
 def test_branches_that_meet(package):
     rng = np.random.default_rng(0)
@@ -294,7 +339,11 @@ def test_absent_packages_and_unknown_errors_are_results():
 def test_spikes_that_nothing_explains_are_not_explained(monkeypatch):
     graph, x = dense("zero")
     monkeypatch.setitem(conventions.FACTS, "nir", conventions.FACTS["norse"])
-    noise = peers.Peer("nir", lambda node, dt: None, lambda graph, x, dt: spikes(40, 8, 5))
+
+    def random_spikes(graph, x, dt):
+        return spikes(*Interpreter(graph, dt)(x).shape)
+
+    noise = peers.Peer("nir", lambda node, dt: None, random_spikes)
     assert judge("snntorch", graph, x).kind == "equal"
     verdict = peers.verdict(noise, graph, x, DT, Interpreter(graph, DT)(x))
     assert (verdict.kind, verdict.why) == ("differs", "no known convention explains it")
