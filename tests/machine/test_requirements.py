@@ -24,6 +24,7 @@ OPTIONAL = {
     "norse": "lesson 17 reports a second framework when one is there",
     "sinabs": "lesson 17 reports a second framework when one is there",
     "spikingjelly": "lesson 17 reports a second framework when one is there",
+    "triton": "comes with PyTorch on Linux alone; elsewhere a GPU's neurons run in PyTorch",
     "nengo": "lesson 17 reports a second framework when one is there",
 }
 LOCAL = {"snn_course", "tests"} | {file.stem for file in ROOT.glob("*.py")}
