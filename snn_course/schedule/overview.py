@@ -1,5 +1,6 @@
 """What ``course.py`` prints of results: the table at the end of a run, and the list of all scripts."""
 
+import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from snn_course.runs.metrics_file import Result
 from snn_course.runs.scripts import Script
 
 WIDTH = 79
+"""Columns of a line, in a terminal that has as many."""
+NARROWEST = 24
+"""Columns below which a line is rather broken by the terminal."""
 TABLE = (25, 26, 11, 9, 4)
 """Columns of the final table; with the spaces between them they fill the width."""
 HEAD = ["lesson", "measured", "goal", "met", "s"]
@@ -87,10 +91,16 @@ def listed(scripts: Sequence[Script]) -> Iterator[str]:
             yield from filled(last_result(mine), "    ", "      ")
 
 
+def width() -> int:
+    """Give the columns that a line may fill: 79, or fewer in a narrow terminal."""
+    columns = shutil.get_terminal_size((WIDTH + 1, 24)).columns
+    return max(NARROWEST, min(WIDTH, columns - 1))
+
+
 def filled(text: str, indent: str, further: str | None = None) -> list[str]:
     """Break a text into indented lines; ``further`` is the indent from the second line on."""
     rest = indent if further is None else further
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=rest)
+    return textwrap.wrap(text, width(), initial_indent=indent, subsequent_indent=rest)
 
 
 def last_result(found: Sequence[Result]) -> str:

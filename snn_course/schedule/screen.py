@@ -53,7 +53,7 @@ class Screen(AbstractContextManager["Screen"]):
             return
         measured = ", ".join(cell for cell in row[1:4] if cell.strip("-"))
         ended = f"{self.places[job.name]} {job.name} ended, {wording.duration(seconds)}: {measured}"
-        self.say(overview.cut(ended, overview.WIDTH))
+        self.say(overview.cut(ended, overview.width()))
         for line in last_lines(job.output, LINES_OF_FAILED if code else LAST_LINES):
             self.say(f"    {line}")
         self.say(f"    (all of it: {job.output})")

@@ -6,7 +6,7 @@ from snn_course.teaching import quiz_judge
 from snn_course.teaching.questions import Question
 from snn_course.teaching.quiz_judge import HALF, Option, Unclear, Verdict
 from snn_course.teaching.quiz_numbers import Computed, Numbers
-from snn_course.teaching.quiz_terminal import RULE, clean, filled, raster, say, typed
+from snn_course.teaching.quiz_terminal import clean, filled, raster, rule, say, typed
 
 
 class Asking:
@@ -171,7 +171,7 @@ class Book:
 
 def ask(head: str, question: Question, seed: int, numbers: Numbers, book: Book, hinted: bool = False) -> None:
     """Ask a question, record the answer, explain it. Raises: Stopped."""
-    print(f"\n{RULE}")
+    print(f"\n{rule()}")
     say(head)
     print()
     computed = _computed(question, numbers)

@@ -8,7 +8,7 @@ from typing import Any
 from snn_course import UsageError, journal_file
 from snn_course.journal import blocks
 from snn_course.runs.scripts import Script
-from snn_course.schedule.overview import filled
+from snn_course.schedule.overview import filled, width
 from snn_course.teaching import apart, exercises, hints, progress, watching, workspace
 from snn_course.teaching.apart import Found
 from snn_course.teaching.limits import Limits
@@ -125,7 +125,7 @@ class Report:
     # ------------------------------------------------------------------ on the screen
 
     def lines(self) -> Iterator[str]:
-        """Give all lines, in 79 columns."""
+        """Give all lines, in 79 columns, or in those of a narrow terminal."""
         yield f"Check of {workspace.shown(self.path)}"
         yield ""
         if self.tasks or not self.broken:
@@ -138,7 +138,7 @@ class Report:
             yield from filled(f"Your file tried to {event['says']}; the check did not let it.", "  ", "    ")
         if self.found.printed:
             yield "  Your file printed:"
-            yield from (f"    {line[:75]}" for line in self.found.printed)
+            yield from (f"    {line[: width() - 4]}" for line in self.found.printed)
         if self.broken and not self.tasks:
             yield from ("", "Mend that first, and check again.")
             return
@@ -155,14 +155,14 @@ class Report:
             event = self.tasks.get(task.id)
             head = f"Task {task.number} of {len(self.wanted.tasks)}, {task.id}: "
             if event is None:
-                yield f"  {head}not looked at"
+                yield from filled(f"{head}not looked at", "  ", "    ")
             elif event["state"] == HOLDS:
-                yield f"  {head}holds"
+                yield from filled(f"{head}holds", "  ", "    ")
             elif event["state"] == UNWRITTEN:
-                yield f"  {head}not written yet{self._place(task, event)}"
+                yield from filled(f"{head}not written yet{self._place(task, event)}", "  ", "    ")
                 yield from filled(event["says"], "      ")
             else:
-                yield f"  {head}does not hold{self._place(task, event)}"
+                yield from filled(f"{head}does not hold{self._place(task, event)}", "  ", "    ")
                 if event["mistake"]:
                     yield from filled(f"A known mistake: {event['mistake']}.", "      ")
                 yield from filled(event["says"], "      ")
@@ -175,7 +175,7 @@ class Report:
         claims = event["claims"]
         if event["state"] == HOLDS:
             many = "a proof or goal holds" if len(claims) == 1 else f"{len(claims)} proofs and goals hold"
-            yield f"  {event['name']}: {many if claims else 'runs'}"
+            yield from filled(f"{event['name']}: {many if claims else 'runs'}", "  ", "    ")
             return
         yield f"  {event['name']}:"
         yield from filled(self._at(event["says"], event["line"]), "      ")
@@ -187,8 +187,8 @@ class Report:
     def _end(self) -> Iterator[str]:
         label = self.wanted.script.label
         if self.passed:
-            yield "All holds. Compare with the lesson's own answer, and write in your journal what"
-            yield "you would tell someone who starts. Then:"
+            words = "Compare with the lesson's own answer, and write in your journal what you would tell"
+            yield from filled(f"All holds. {words} someone who starts. Then:", "")
             yield f"    {self.command} next"
             return
         if any(event["state"] == UNWRITTEN for event in self.tasks.values()):
@@ -196,8 +196,8 @@ class Report:
         task = self.first_open
         if task is None:
             if not self.broken:
-                yield "Each task by itself holds, and the lesson with them does not: what do they"
-                yield "do together?"
+                words = "Each task by itself holds, and the lesson with them does not"
+                yield from filled(f"{words}: what do they do together?", "")
             return
         if self.tasks.get(task.id, {}).get("state") != UNWRITTEN:
             yield from filled(f"A question: {task.hints[0]}", "", "  ")

@@ -74,7 +74,8 @@ def following(script: Script, name: str, command: str) -> Iterator[str]:
     """
     wanted = exercises.load(script)
     if not name and of(progress.read(), script.stem).get("held"):
-        yield "All tasks held at the last check, so none is open. The hints of one all the same:"
+        words = "All tasks held at the last check, so none is open. The hints of one all the same:"
+        yield from filled(words, "")
         yield from (f"    {command} hint {script.label} {task.number}    {task.id}" for task in wanted.tasks)
         return
 
@@ -88,7 +89,7 @@ def following(script: Script, name: str, command: str) -> Iterator[str]:
     yield from filled(f"Task {task.number} of {len(wanted.tasks)}, {task.id}: {task.region.words}.", "")
     yield ""
     if count >= HINTS:
-        yield "All three hints were told. Here they are again:"
+        yield from filled("All three hints were told. Here they are again:", "")
         for tier, hint in zip(TIERS, task.hints, strict=True):
             yield from _hint(tier, hint)
         yield from _others(wanted, task, command)

@@ -10,6 +10,7 @@ from pathlib import Path
 from snn_course import UsageError, journal_file, safe_write, workspace_dir
 from snn_course.journal import blocks
 from snn_course.runs.scripts import Script
+from snn_course.schedule import overview
 from snn_course.teaching import hunts_planted, progress, quiz_terminal, workspace
 from snn_course.teaching.hunts_planted import Bug, Piece
 from snn_course.teaching.progress import Record
@@ -39,15 +40,17 @@ def run(chosen: Sequence[Script], everything: Sequence[Script], called: str) -> 
 def listed(scripts: Sequence[Script], called: str) -> list[str]:
     """List the scripts in which bugs can be hunted."""
     record = progress.read()
-    shown = [f"{'hunt':34} {'bugs':>5}  {'found':>5}"]
+    room = min(34, overview.width() - 14)
+    shown = [f"{'hunt':{room}} {'bugs':>5}  {'found':>5}"]
     for script in scripts:
         if hunts_planted.path_of(script.stem).exists():
             bugs = {bug.id for bug in hunts_planted.of_script(script)}
             found = bugs & progress.found_bugs(record, script.stem)
-            shown.append(f"{script.stem:34} {len(bugs):>5}  {len(found):>5}")
+            shown.append(f"{overview.cut(script.stem, room):{room}} {len(bugs):>5}  {len(found):>5}")
     if len(shown) == 1:
         return ["There are no hunts yet."]
-    return [*shown, "", f"{called} hunt NUMBER hides a bug in a copy of a lesson's piece."]
+    words = f"{called} hunt NUMBER hides a bug in a copy of a lesson's piece."
+    return [*shown, "", *overview.filled(words, "")]
 
 
 # ---------------------------------------------------------------------- one hunt
@@ -124,7 +127,7 @@ def _head(script: Script, numbers: str, called: str) -> list[str]:
     """Give the lines above the piece."""
     text = [f"Bug hunt: a piece of {script.path.name} with one bug in it.", "", numbers, ""]
     text.append(f"Which line is it? Answer in the terminal: {called} hunt {script.label}")
-    lines = [line for part in text for line in quiz_terminal.lines(part)]
+    lines = [line for part in text for line in quiz_terminal.lines(part, columns=overview.WIDTH - 2)]
     return [*(f"# {line}".rstrip() for line in lines), "", ""]
 
 
@@ -155,7 +158,7 @@ def _show(hunt: Hunt, numbers: str) -> None:
 
 def _parts(line: str, first: str) -> list[str]:
     """Break a line of code that is too long for the terminal."""
-    room = quiz_terminal.WIDTH - len(first)
+    room = overview.width() - len(first)
     cut = textwrap.wrap(line, room, drop_whitespace=False, break_on_hyphens=False) or [""]
     rest = ": ".rjust(len(first))
     return [f"{first}{cut[0]}".rstrip(), *(rest + part.lstrip() for part in cut[1:])]
@@ -163,7 +166,7 @@ def _parts(line: str, first: str) -> list[str]:
 
 def _ask(hunt: Hunt) -> None:
     """Ask for the line until it is found or given up. Raises: Stopped."""
-    print("Which line? (its number; h: a hint, g: give up, q: stop here)")
+    say("Which line? (its number; h: a hint, g: give up, q: stop here)")
     while True:
         answer = typed("line > ").lower()
         if answer in ("h", "hint"):
@@ -177,9 +180,9 @@ def _ask(hunt: Hunt) -> None:
                 _end(hunt, found=True)
                 return
             _note_try(hunt)
-            print(f"Line {int(answer)} is as it should be. (h: a hint)")
+            say(f"Line {int(answer)} is as it should be. (h: a hint)")
         elif answer:
-            print(f"Please type the number of a line, 1 to {len(hunt.piece.lines)}.")
+            say(f"Please type the number of a line, 1 to {len(hunt.piece.lines)}.")
 
 
 def _hint(hunt: Hunt) -> None:

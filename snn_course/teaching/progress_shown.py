@@ -21,6 +21,7 @@ NOT_YET = "-"
 WORTH_A_WORD = 1e6
 """Bytes of the disk cache from which it is told."""
 COLUMNS = (32, 10, 9, 13, 8)
+HEAD = ("script", "measured", "check", "quiz", "bugs")
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,21 @@ def lines(everything: Sequence[Script], command: str) -> Iterator[str]:
     record, damage = _record()
     following = way.script_next(everything, now, record)
     rows = {script.stem: _row(script, now, record) for script in everything}
-    yield _bar([step for row in rows.values() for step in row.steps])
+    yield from _bar([step for row in rows.values() for step in row.steps])
     yield ""
-    yield _laid_out("", ["script", "measured", "check", "quiz", "bugs"])
+    is_wide = overview.width() >= overview.WIDTH
+    yield from [_laid_out("", HEAD)] if is_wide else []
     for script in everything:
         mark = ">" if script == following else ""
-        yield _laid_out(mark, rows[script.stem].cells)
+        cells = rows[script.stem].cells
+        yield from [_laid_out(mark, cells)] if is_wide else _in_words(mark, cells)
     yield ""
     yield from overview.filled(damage, "  ") if damage else []
     notes = [*standing.notes(now), *_cached()]
     yield from [*notes, ""] if notes else []
     yield from way.lines(everything, record, command)
     yield ""
-    yield f"{command} --help shows all commands."
+    yield from overview.filled(f"{command} --help shows all commands.", "")
 
 
 def _record() -> tuple[Record, str]:
@@ -69,17 +72,27 @@ def _cached() -> list[str]:
     return overview.filled(f"{'cache':11} {text}", "  ", " " * 14)
 
 
-def _bar(steps: Sequence[bool]) -> str:
+def _bar(steps: Sequence[bool]) -> list[str]:
     done = sum(steps)
     share = done / max(1, len(steps))
     filled = int(BAR * share)
     bar = "#" * filled + "." * (BAR - filled)
-    return f"[{bar}] {percent(share)}: {done} of {len(steps)} runs, checks and quizzes"
+    words = f"{percent(share)}: {done} of {len(steps)} runs, checks and quizzes"
+    return overview.filled(f"[{bar}] {words}", "")
 
 
 def _laid_out(mark: str, cells: Sequence[str]) -> str:
     columns = [overview.cut(cell, width).ljust(width) for cell, width in zip(cells, COLUMNS, strict=True)]
     return f"{mark or ' '} {' '.join(columns)}".rstrip()
+
+
+def _in_words(mark: str, cells: Sequence[str]) -> list[str]:
+    """Tell a row of the table where that is too wide for the terminal."""
+    stem, *others = cells
+    said = [
+        f"{name} {cell}" for name, cell in zip(HEAD[1:], others, strict=True) if cell not in ("", NOT_YET)
+    ]
+    return overview.filled(f"{mark or ' '} {stem}" + ": " * bool(said) + ", ".join(said), "", "    ")
 
 
 # ---------------------------------------------------------------------- one script

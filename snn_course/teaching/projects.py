@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from snn_course.runs import own_work
 from snn_course import PYTHON, UsageError, results_dir
 from snn_course.runs.scripts import Script
+from snn_course.schedule.overview import filled
 from snn_course.teaching import workspace
 
 MARKS = "MARKS"
@@ -44,12 +45,13 @@ def begin(script: Script, command: str) -> Iterator[str]:
     yield ""
     if marks_of(script):
         path = workspace.shown(workspace.path_for(script))
-        yield f"Write {path}, and run it:"
+        yield from filled(f"Write {path}, and run it:", "")
         yield f"    {PYTHON} {script.front.name}"
         yield "What it has met so far:"
         yield f"    {command} check {script.label}"
     else:
-        yield "Do its steps in their order; each of them measures itself. A review of the design:"
+        words = "Do its steps in their order; each of them measures itself. A review of the design:"
+        yield from filled(words, "")
         yield f"    {command} quiz {script.label}"
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 from snn_course import UsageError
 from snn_course.runs.scripts import Script
+from snn_course.schedule import overview
 from snn_course.teaching import asking, progress, questions, quiz_journal, quiz_review, quiz_sitting
 from snn_course.teaching.progress import Record
 from snn_course.teaching.questions import Bank, Question
 from snn_course.teaching.quiz_numbers import Numbers, job_of
 from snn_course.teaching.quiz_sitting import Outcome, seed_of
-from snn_course.teaching.quiz_terminal import RULE, percent, say, until_stopped, wait_for_enter
+from snn_course.teaching.quiz_terminal import percent, rule, say, until_stopped, wait_for_enter
 
 
 def run(chosen: Sequence[Script], everything: Sequence[Script], review: bool, called: str) -> int:
@@ -43,20 +44,30 @@ def listed(scripts: Sequence[Script], called: str) -> list[str]:
     """List the scripts that have questions, with the best score and what comes again today."""
     record = progress.read()
     waiting = [stem for _, stem, _ in progress.due(record, progress.today())]
-    shown = [f"{'quiz':34} {'questions':>9}  {'best':>5}  {'sittings':>8}  again today"]
-    for script in scripts:
-        if questions.path_of(script.stem).exists():
-            bank = questions.of_script(script)
-            best = progress.best_score(record, script.stem)
-            score = "-" if best is None else percent(best)
-            held = len(progress.sittings(record, script.stem))
-            again = waiting.count(script.stem) or ""
-            row = f"{script.stem:34} {len(bank.questions):>9}  {score:>5}  {held:>8}  {again}"
-            shown.append(row.rstrip() + _unfinished(record, script.stem))
-    if len(shown) == 1:
+    asked = [script for script in scripts if questions.path_of(script.stem).exists()]
+    if not asked:
         return ["There are no quizzes yet."]
-    shown += ["", f"{called} quiz NUMBER holds a sitting; q stops it, and it goes on later."]
-    return [*shown, f"{called} quiz --review asks again what was missed."]
+    is_wide = overview.width() >= overview.WIDTH
+    shown = [f"{'quiz':34} {'questions':>9}  {'best':>5}  {'sittings':>8}  again today"] if is_wide else []
+    for script in asked:
+        shown += _row(script, record, waiting.count(script.stem), is_wide)
+    more = f"{called} quiz NUMBER holds a sitting; q stops it, and it goes on later."
+    again = f"{called} quiz --review asks again what was missed."
+    return [*shown, "", *overview.filled(more, ""), *overview.filled(again, "")]
+
+
+def _row(script: Script, record: Record, waiting: int, is_wide: bool) -> list[str]:
+    """Tell of one quiz how many questions it has, the best score, the sittings, and what waits."""
+    many = len(questions.of_script(script).questions)
+    best = progress.best_score(record, script.stem)
+    score = "-" if best is None else percent(best)
+    held = len(progress.sittings(record, script.stem))
+    unfinished = _unfinished(record, script.stem)
+    if is_wide:
+        row = f"{script.stem:34} {many:>9}  {score:>5}  {held:>8}  {waiting or ''}"
+        return [row.rstrip() + unfinished]
+    row = f"{script.stem}: {many} questions, best {score}, sittings {held}, again today {waiting}"
+    return overview.filled(row + unfinished, "", "    ")
 
 
 def _unfinished(record: Record, stem: str) -> str:
@@ -82,7 +93,7 @@ def _sit(script: Script, called: str) -> None:
         if not outcome.follows:
             _tell(bank, outcome, called)
             return
-        print(f"\n{RULE}")
+        print(f"\n{rule()}")
         say(f"{percent(outcome.score)}: nearly. {_weak(bank, outcome)} A few more questions on that:")
         opened = progress.change(lambda record: quiz_sitting.take_up(record, bank, learner))
 
@@ -156,7 +167,7 @@ def _weak(bank: Bank, outcome: Outcome) -> str:
 
 def _tell(bank: Bank, outcome: Outcome, called: str) -> None:
     """Say the score, what it means, and write it into the journal."""
-    print(f"\n{RULE}")
+    print(f"\n{rule()}")
     if outcome.verdict == "not asked":
         say("No question could be asked here, so there is no score.")
         return
@@ -165,7 +176,7 @@ def _tell(bank: Bank, outcome: Outcome, called: str) -> None:
     )
     say(f"Score: {percent(outcome.score)}{again}: {_meaning(outcome)} {_weak(bank, outcome)}")
     if outcome.verdict != "pass":
-        print("Read again, then come back; you will be asked other questions:")
+        say("Read again, then come back; you will be asked other questions:")
         for reading in dict.fromkeys(question.reading for question in outcome.missed):
             say(reading, "  - ", "    ")
     if outcome.missed:

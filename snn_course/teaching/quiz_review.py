@@ -8,7 +8,7 @@ from snn_course.teaching.progress import Record
 from snn_course.teaching.questions import Bank, Question
 from snn_course.teaching.quiz_numbers import Numbers, job_of
 from snn_course.teaching.quiz_sitting import seed_of
-from snn_course.teaching.quiz_terminal import RULE, say, wait_for_enter
+from snn_course.teaching.quiz_terminal import rule, say, wait_for_enter
 
 AT_ONCE = 12
 """Questions of one review."""
@@ -30,7 +30,7 @@ def hold(chosen: Sequence[Script], called: str) -> None:
             asking.ask(head, question, seeds[question.key], numbers, book)
             if number < len(asked):
                 wait_for_enter()
-    print(f"\n{RULE}")
+    print(f"\n{rule()}")
     say(f"{book.right} of {book.count} right. What was right comes again later, what was not, tomorrow.")
     if waiting[AT_ONCE:]:
         say(f"{len(waiting) - AT_ONCE} more wait today: {called} quiz --review")

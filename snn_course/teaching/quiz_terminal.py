@@ -1,4 +1,4 @@
-"""A terminal of 80 columns: Markdown as plain text without colours, and what is typed, line by line.
+"""A terminal of 80 columns or fewer: Markdown as plain text without colours, and what is typed, by lines.
 
 Where the answers come through a pipe, each line of it is an answer, and it is shown as if it had been typed.
 """
@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from snn_course import one_line
+from snn_course.schedule.overview import width
 
-WIDTH = 79
-RULE = "-" * WIDTH
 LONGEST = 2000
 """Characters of a typed line that are read."""
 
@@ -30,8 +29,12 @@ def say(text: str = "", indent: str = "", further: str | None = None) -> None:
         print(line)
 
 
-def lines(text: str, indent: str = "", further: str | None = None) -> list[str]:
-    """Break a text into lines; ``further`` is the indent from its second line on."""
+def lines(text: str, indent: str = "", further: str | None = None, columns: int | None = None) -> list[str]:
+    """Break a text into lines; ``further`` is the indent from its second line on.
+
+    ``columns`` is how long a line may be; else it is as long as the terminal has room for.
+    """
+    columns = columns or width()
     rest = indent if further is None else further
     shown: list[str] = []
     for number, part in enumerate(re.split(r"(?m)^```.*\n?", text.strip("\n"))):
@@ -42,11 +45,11 @@ def lines(text: str, indent: str = "", further: str | None = None) -> list[str]:
             if shown and paragraph.strip():
                 shown.append("")
             first = rest if shown else indent
-            shown += _paragraph(paragraph, first, rest)
+            shown += _paragraph(paragraph, first, rest, columns)
     return shown or [""]
 
 
-def _paragraph(text: str, first: str, rest: str) -> list[str]:
+def _paragraph(text: str, first: str, rest: str, columns: int) -> list[str]:
     """Break a paragraph; items of a list begin on a line of their own."""
     shown: list[str] = []
     for item in re.split(r"\n(?=[-*] |\d+\. )", text):
@@ -54,12 +57,17 @@ def _paragraph(text: str, first: str, rest: str) -> list[str]:
         hang = rest + "  " if re.match(r"[-*] |\d+\. ", words) else rest
         shown += textwrap.wrap(
             words,
-            WIDTH,
+            columns,
             initial_indent=rest if shown else first,
             subsequent_indent=hang,
             break_on_hyphens=False,
         )
     return shown
+
+
+def rule() -> str:
+    """Give a line across the terminal."""
+    return "-" * width()
 
 
 def percent(share: float) -> str:
@@ -84,14 +92,25 @@ def filled(text: str, names: Mapping[str, Any]) -> str:
 
 
 def raster(spikes: Sequence[Sequence[int]]) -> list[str]:
-    """Draw spikes [T][N] as text: a row for each neuron, time to the right, a ruler below."""
-    steps = len(spikes)
+    """Draw spikes [T][N] as text: a row for each neuron, time to the right, a ruler below.
+
+    Where a terminal is too narrow, the steps that do not fit stand below, in tens.
+    """
+    room = width() - len("   step  ")
+    if len(spikes) <= room:
+        return _part_of_raster(spikes, 0)
+    room -= room % 10
+    parts = [_part_of_raster(spikes[start : start + room], start) for start in range(0, len(spikes), room)]
+    return [line for part in parts for line in part]
+
+
+def _part_of_raster(spikes: Sequence[Sequence[int]], start: int) -> list[str]:
     rows = []
     for neuron in range(len(spikes[0])):
         marks = "".join("|" if step[neuron] else "." for step in spikes)
         rows.append(f"{neuron:>7}  {marks}")
-    ruler = "".join(f"{step:<10}" for step in range(0, steps, 10))
-    return ["neuron", *rows, f"   step  {ruler}".rstrip()[:WIDTH]]
+    ruler = "".join(f"{step:<10}" for step in range(start, start + len(spikes), 10))
+    return ["neuron", *rows, f"   step  {ruler}".rstrip()[: width()]]
 
 
 # ---------------------------------------------------------------------- keys
@@ -107,7 +126,9 @@ def until_stopped(action: Callable[[], None], goodbye: str, command: str) -> int
     try:
         action()
     except (Stopped, KeyboardInterrupt) as stop:
-        print(f"\nStopped. {goodbye}\n    {command}")
+        print()
+        say(f"Stopped. {goodbye}")
+        print(f"    {command}")
         if isinstance(stop, KeyboardInterrupt):
             raise
     return 0

@@ -21,7 +21,7 @@ def lines(scripts: Sequence[Script], record: Record, command: str) -> Lines:
     if waiting:
         many = "a question" if len(waiting) == 1 else f"{len(waiting)} questions"
         yield ""
-        yield f"And {many} that you missed may be asked again:"
+        yield from filled(f"And {many} that you missed may be asked again:", "")
         yield f"    {command} quiz --review"
 
 

@@ -33,15 +33,16 @@ def start(script: Script, again: bool, command: str) -> Iterator[str]:
     path = path_for(script)
     text = scaffold.cut(wanted, command)
     if path.exists() and not again:
-        yield f"{shown(path)} is there already, and is left as it is."
-        yield "To begin anew (this one is kept under a number):"
+        yield from filled(f"{shown(path)} is there already, and is left as it is.", "")
+        yield from filled("To begin anew (this one is kept under a number):", "")
         yield f"    {command} start {script.label} --again"
         return
     if path.exists():
         kept = _kept(path)
         yield f"{shown(path)} is kept as {kept.name}."
     if not _written(path, text):
-        yield f"{shown(path)} was just written by another terminal, and is left as it is."
+        words = f"{shown(path)} was just written by another terminal, and is left as it is."
+        yield from filled(words, "")
         return
     yield from _what_to_do(wanted, path, text, command)
 
@@ -89,16 +90,17 @@ def _written(path: Path, text: str) -> bool:
 def _what_to_do(wanted: Exercises, path: Path, text: str, command: str) -> Iterator[str]:
     label = wanted.script.label
     count = len(wanted.tasks)
-    yield f"{shown(path)} is yours now, with {'a task' if count == 1 else f'{count} tasks'}:"
+    many = "a task" if count == 1 else f"{count} tasks"
+    yield from filled(f"{shown(path)} is yours now, with {many}:", "")
     yield ""
     for task in wanted.tasks:
         line = line_of(task.number, text)
         where = f"line {line}" if line else f"write {task.region.name}"
         yield from filled(f"{task.number}. {task.id} ({where}): {task.region.words}.", "  ", "     ")
     yield ""
-    yield "Open it in your editor, begin with task 1, save, and then:"
+    yield from filled("Open it in your editor, begin with task 1, save, and then:", "")
     yield f"    {command} check {label}"
-    yield f"{command} hint {label} helps, a little more each time."
+    yield from filled(f"{command} hint {label} helps, a little more each time.", "")
 
 
 def line_of(number: int, text: str) -> int | None:
