@@ -403,7 +403,8 @@ class Net(nn.Module):
 # %%
 DEPTHS = {"quick": (1, 3), "cpu": (1, 5), "gpu": (1, 5)}  # blocks in a stage, of both networks
 TRIAL_WIDTH = {"quick": 8, "cpu": 16, "gpu": 16}
-TRIAL_IMAGES = {"quick": 640, "cpu": 6400, "gpu": 50_000}  # to train with, each seen once
+TRIAL_IMAGES = {"quick": 192, "cpu": 6400, "gpu": 50_000}  # to train with, each seen once
+TRIAL_TESTS = {"quick": 200, "cpu": 2000, "gpu": 2000}  # to test with
 SURROGATES: dict[str, neurons.Surrogate] = {
     "fast sigmoid": neurons.fast_sigmoid(25),
     "ATan": neurons.atan(2),
@@ -649,8 +650,8 @@ def idle_chain(run: Run, join: str, neuron: Any) -> tuple[Curve, Curve]:
 
 def compare_joins(run: Run) -> None:
     """Compare adding before and after the neurons, in idle blocks; draw both blocks and the numbers."""
-    widths = (1.9, 1, 1)
-    fig, axes = figures.new("", columns=3, size=(12.5, 3.8), width_ratios=widths)
+    widths = (2.2, 1, 1)
+    fig, axes = figures.new("", columns=3, size=(14.5, 3.8), width_ratios=widths)
     drawing, left, right = axes
     draw_blocks(drawing)
     ends: dict[str, float] = {}
@@ -765,7 +766,7 @@ def compare_depths(config: Config, run: Run, sets: Sets) -> Trials:
     for surrogate in SURROGATES:
         cases.append((surrogate, depths[-1], "resnet"))
     train = sets[0].subset(TRIAL_IMAGES[run.scale])
-    test = sets[1].subset(2000)
+    test = sets[1].subset(TRIAL_TESTS[run.scale])
     results: Trials = {}
     rows = []
     for surrogate, blocks, block in cases:

@@ -55,7 +55,7 @@ class Config(lesson.Config):
     """Training images, by rows."""
 
     epochs: Annotated[int, lesson.Range(1, 100)] = 4
-    """Passes over them; twice as many by pixels."""
+    """Passes over them; twice as many by pixels (at quick scale: as many)."""
 
     pixel_images: Annotated[int, lesson.Range(64, 60_000)] = 8000
     """Training images, by pixels."""
@@ -65,7 +65,7 @@ class Config(lesson.Config):
 
 
 SCALES: lesson.Scales = {
-    "quick": {"images": 3000, "epochs": 2, "pixel_images": 64, "delays": (5, 40)},
+    "quick": {"hidden": 96, "images": 3000, "epochs": 2, "pixel_images": 64, "delays": (5, 30)},
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "hidden": 256, "epochs": 15, "pixel_images": 60_000},
 }
@@ -327,7 +327,7 @@ def idiomatic(config: Config, run: lesson.Run, train_set: Pair, test: Pair) -> N
     left, right = axes
     fifth = len(train_set[1]) // 5
     few = min(128, config.pixel_images)
-    asked = 128 if run.scale == "quick" else 500
+    asked = 32 if run.scale == "quick" else 500
     with torch.random.fork_rng():
         warm_up = RLeakyNet(28, 8).to(run.device)  # a first call is slow: it is not timed
         train_plainly(run, warm_up, first(train_set, 32), 28)
@@ -1005,7 +1005,7 @@ def compare_with_lstm(run: lesson.Run, rows: list[list[Any]]) -> None:
 
 
 # %%
-UPDATES = {"quick": 150, "cpu": 300, "gpu": 300}  # of store-recall, each on 64 fresh sequences
+UPDATES = {"quick": 90, "cpu": 300, "gpu": 300}  # of store-recall, each on 64 fresh sequences
 CUE, SYMBOLS, HALF = 5, 8, 56.25  # steps of cue and question; %, half way from chance (12.5) to 100
 
 
@@ -1158,9 +1158,10 @@ def by_pixels(config: Config, run: lesson.Run, sets: Sets) -> None:
     curves: Curves = {}
     sizes = (1, config.hidden // 2, 10)
     batch = 256 if run.scale == "gpu" else 64
+    passes = config.epochs if run.scale == "quick" else 2 * config.epochs
     for kind in KINDS:
         net = make(run, kind, sizes, 784, 784)
-        history = train(run, f"pixels {kind}", net, sets, 784, 2 * config.epochs, batch)
+        history = train(run, f"pixels {kind}", net, sets, 784, passes, batch)
         curves[kind] = [entry["check"] for entry in history]
         name = f"by pixels, {kind}: accuracy"
         run.measure(name, curves[kind][-1], "%", GOALS.get(name))

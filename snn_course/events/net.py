@@ -146,10 +146,10 @@ def cost(net: Recogniser, x: torch.Tensor) -> tuple[float, float]:
 @torch.no_grad()
 def over_time(net: Recogniser, x: torch.Tensor, labels: torch.Tensor) -> tuple[list[float], float]:
     """Give the accuracy in % if asked after each step, and the mean step from which the answer stays."""
-    own = frames.trimmed(x)
-    votes = [net.steps(to_input(one[None]))[:, 0].cumsum(0).argmax(1) for one in own]  # N times [T_n]
-    last = torch.arange(x.shape[1], device=x.device)
-    held = torch.stack([vote[last.clamp(max=len(vote) - 1)] for vote in votes])  # [N, T], kept to the end
+    steps = frames.own_steps(x.transpose(0, 1)).sum(0).clamp(min=1).long()  # [N]
+    votes = [net.steps(to_input(part)).cumsum(0).argmax(2) for part in x.split(100)]  # of each step [T, 100]
+    own = torch.arange(x.shape[1], device=x.device).clamp(max=steps[:, None] - 1)  # [N, T]
+    held = torch.cat(votes, 1).T.gather(1, own)  # [N, T]: the last own vote is kept to the end
     to_change = (held != held[:, -1:]).flip(1).cumsum(1) > 0
     right = 100 * (held == labels[:, None]).double().mean(0)
     return right.tolist(), 1 + to_change.sum(1).double().mean().item()

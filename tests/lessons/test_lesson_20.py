@@ -287,7 +287,7 @@ def test_settings_are_checked():
 
 
 def test_titles_say_what_was_measured():
-    assert L.title_of_digits({"none": [10.0, 20.0]}) == "Digits pixel by pixel: none 20 %"
+    assert L.title_of_digits({"none": [10.0, 20.0]}) == "Digits pixel by pixel: real numbers 20 %"
     times = [1.0, 1.0, 1.0, (L.WHOLE[-1] / L.WHOLE[-2]) ** 1.5]
     assert L.exponent(times) == pytest.approx(1.5)
     assert L.title_of_whole({"SSM": times}).startswith(
