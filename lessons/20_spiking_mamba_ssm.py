@@ -75,7 +75,11 @@ SCALES: lesson.Scales = {
     "cpu": {"seeds": 3},
     "gpu": {"seeds": 3, "images": 60_000, "epochs": 10, "width": 128, "modes": 16},
 }
-TEST_IMAGES = {"quick": 400, "cpu": 10_000, "gpu": 10_000}  # at most
+TEST_IMAGES = {  # at most
+    "quick": 400,
+    "cpu": 10_000,
+    "gpu": 10_000,
+}
 Pair = tuple[Tensor, Tensor]  # two tensors; for data: images [N, 1, 28, 28] as bytes, and labels [N]
 Sets = dict[str, Pair]  # "train" and "test"
 Curves = dict[str, list[float]]
@@ -228,7 +232,8 @@ def draw_three_ways(run: lesson.Run, u: Tensor) -> None:
     middle.legend()
     shown = torch.stack(rounds).real  # [rounds + 1, T]
     bottom.imshow(shown, aspect="auto", cmap="cividis", interpolation="nearest")
-    bottom.set(xlabel="time, steps", ylabel="rounds of the scan done", title="Re x: yellow high, blue low")
+    bottom.set(xlabel="time, steps", ylabel="rounds of the scan done")
+    bottom.set_title("Re x: yellow high, blue low")
     bottom.grid(visible=False)
     run.figure(fig, "three_ways")
     run.say(
@@ -1011,7 +1016,11 @@ def check_attention(run: lesson.Run, attention: Attention) -> None:
 
 
 COSTS = ("bytes", "products", "us")
-LABELS = ("memory, bytes", "products of a token", "time of a token, us")
+LABELS = (
+    "memory, bytes",
+    "products of a token",
+    "time of a token, us",
+)
 
 
 def crossover(lengths: Sequence[int], ssm: list[float], others: list[float]) -> str:
@@ -1046,7 +1055,8 @@ def tell_costs(run: lesson.Run, ssm: Cost, others: Cost) -> None:
     for kind, ax in enumerate(axes):
         ax.plot(LENGTHS, ssm[kind], "o-", label="spiking SSM")
         ax.plot(LENGTHS, others[kind], "x--", label="attention, equal size")
-        ax.set(xscale="log", yscale="log", xlabel="tokens seen", ylabel=LABELS[kind])
+        ax.set(xscale="log", yscale="log")
+        ax.set(xlabel="tokens seen", ylabel=LABELS[kind])
     axes[0].legend()
     run.figure(fig, "one_more_token")
     grown = {
@@ -1129,7 +1139,11 @@ def latch(batch: int, steps: int = 100) -> Pair:
     return torch.stack((values, flags.float()), 2), answers
 
 
-UPDATES = {"quick": 150, "cpu": 300, "gpu": 300}  # of a gate
+UPDATES = {  # of a gate
+    "quick": 150,
+    "cpu": 300,
+    "gpu": 300,
+}
 
 
 def train_gate(selective: bool, updates: int) -> float:
