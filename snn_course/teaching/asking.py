@@ -1,6 +1,6 @@
 """Asks one question: shows it, judges the answer, explains it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from snn_course.teaching import quiz_judge
 from snn_course.teaching.questions import Question
@@ -20,6 +20,7 @@ class Asking:
         self.offered: list[Option] = []
         if question.form in ("choice", "several", "order"):
             self.offered = quiz_judge.options(question, computed, seed)
+        self.marks = quiz_judge.marks(self.offered) if self.offered else []
         self.hinted = False
         self.earned = 0.0
         """Points of the answer before the hint was taken off."""
@@ -52,8 +53,8 @@ class Asking:
         if self.computed.spikes:
             print("\n" + "\n".join(raster(self.computed.spikes)))
         print()
-        for place, option in enumerate(self.offered, start=1):
-            _show_option(place, option)
+        for mark, option in zip(self.marks, self.offered, strict=True):
+            _show_option(mark, option)
         if self.offered:
             print()
         say(f"({self.how()}; h: a hint for half the point, q: stop here)")
@@ -61,10 +62,12 @@ class Asking:
     def how(self) -> str:
         """Say what is to be typed."""
         form, unit = self.question.form, self.question.unit
+        first, second, third, *_ = [*self.marks, "1", "2", "3"]
+        last = self.marks[-1] if self.marks else ""
         return {
-            "choice": f"1 to {len(self.offered)}",
-            "several": "all that are right, such as 1 3",
-            "order": "all numbers in the right order, such as 2 1 3",
+            "choice": f"{first} to {last}",
+            "several": f"all that are right, such as {first} {third}",
+            "order": f"all of them in the right order, such as {second} {first} {third}",
             "number": f"a number{f', in {unit}' if unit else ''}",
             "short": "a sentence or more; an empty line ends it",
         }[form]
@@ -123,23 +126,20 @@ class Asking:
             assert self.computed.answer is not None
             say(f"The answer: {self.computed.answer:.4g} {self.question.unit}".rstrip(), "  ")
         elif self.question.form == "order":
-            places = [_place(text, self.offered) for text in self.question.right]
-            say(f"The order: {' '.join(map(str, places))}", "  ")
+            texts = [option.text for option in self.offered]
+            places = [self.marks[texts.index(text)] for text in self.question.right]
+            say(f"The order: {' '.join(places)}", "  ")
         else:
-            rights = [place for place, option in enumerate(self.offered, start=1) if option.right]
-            say(f"The answer: {' '.join(map(str, rights))}", "  ")
+            rights = [mark for mark, option in zip(self.marks, self.offered, strict=True) if option.right]
+            say(f"The answer: {' '.join(rights)}", "  ")
 
 
-def _show_option(place: int, option: Option) -> None:
+def _show_option(mark: str, option: Option) -> None:
     """Print a choice; one of several lines, such as what a program prints, keeps them."""
     if "\n" in option.text.strip():
-        print(f"  {place}  " + "\n     ".join(clean(line) for line in option.text.strip().split("\n")))
+        print(f"  {mark}  " + "\n     ".join(clean(line) for line in option.text.strip().split("\n")))
     else:
-        say(option.text, f"  {place}  ", "     ")
-
-
-def _place(text: str, offered: Iterable[Option]) -> int:
-    return [option.text for option in offered].index(text) + 1
+        say(option.text, f"  {mark}  ", "     ")
 
 
 def _yes(question: str) -> bool:

@@ -14,6 +14,8 @@ from snn_course.teaching.questions import Question
 from snn_course.teaching.quiz_numbers import Computed
 
 HALF = 0.5
+NAME = 12
+"""Letters of a choice up to which it is a name such as "neuron 2"."""
 
 
 class Unclear(Exception):
@@ -48,43 +50,61 @@ def options(question: Question, computed: Computed, seed: int) -> list[Option]:
     return shuffled
 
 
-def numbers_in(typed: str, most: int) -> list[int]:
-    """Read places such as "1 3" or "1,3". Raises: Unclear."""
-    words = re.split(r"[\s,;.]+", typed.strip(" ,;.\t"))
-    if not all(re.fullmatch(r"0*[1-9]\d?", word, re.ASCII) and int(word) <= most for word in words):
-        raise Unclear(f"Please type numbers from 1 to {most}.")
-    places = [int(word) for word in words]
+def marks(offered: Sequence[Option]) -> list[str]:
+    """Give what stands before each choice: numbers, or letters where a choice is called by a number itself.
+
+    "2" could else mean the second choice, or the choice "neuron 2".
+    """
+    most = len(offered)
+    number = re.compile(rf"(?<![\d.])[1-{most}](?![\d.])")
+    if any(len(option.text) <= NAME and number.search(option.text) for option in offered):
+        return list("abcdefg"[:most])
+    return [str(place) for place in range(1, most + 1)]
+
+
+def _kind(known: Sequence[str]) -> str:
+    return "letter" if known[0] == "a" else "number"
+
+
+def places_in(typed: str, offered: Sequence[Option]) -> list[int]:
+    """Read places such as "1 3" or "1,3", from 1 on. Raises: Unclear."""
+    known = marks(offered)
+    words = [word.lower().lstrip("0") for word in re.split(r"[\s,;.]+", typed.strip(" ,;.\t"))]
+    kind = _kind(known)
+    if not all(word in known for word in words):
+        raise Unclear(f"Please type {kind}s from {known[0]} to {known[-1]}.")
+    places = [known.index(word) + 1 for word in words]
     if len(set(places)) < len(places):
-        raise Unclear("Each number once, please.")
+        raise Unclear(f"Each {kind} once, please.")
     return places
 
 
 def choice(typed: str, offered: Sequence[Option]) -> Verdict:
     """Judge one place. Raises: Unclear."""
-    places = numbers_in(typed, len(offered))
+    places = places_in(typed, offered)
     if len(places) > 1:
-        raise Unclear("One number, please: one choice is right.")
+        raise Unclear(f"One {_kind(marks(offered))}, please: one choice is right.")
     chosen = offered[places[0] - 1]
     return Verdict(1.0) if chosen.right else Verdict(0.0, [chosen.why])
 
 
 def several(typed: str, offered: Sequence[Option]) -> Verdict:
     """Judge all right places; one amiss costs half. Raises: Unclear."""
-    places = numbers_in(typed, len(offered))
+    places = places_in(typed, offered)
     whys = []
-    for place, option in enumerate(offered, start=1):
+    for place, (mark, option) in enumerate(zip(marks(offered), offered, strict=True), start=1):
         if place in places and not option.right:
-            whys.append(f"{place}: {option.why}")
+            whys.append(f"{mark}: {option.why}")
         if option.right and place not in places:
-            whys.append(f"{place} is right, too.")
+            whys.append(f"{mark} is right, too.")
     return Verdict({0: 1.0, 1: HALF}.get(len(whys), 0.0), whys)
 
 
 def order(typed: str, offered: Sequence[Option], right: Sequence[str], why: str) -> Verdict:
     """Judge an order of places; two neighbours exchanged cost half. Raises: Unclear."""
-    places = numbers_in(typed, len(offered))
+    places = places_in(typed, offered)
     if len(places) < len(offered):
-        raise Unclear(f"All {len(offered)} numbers, please, in their order.")
+        raise Unclear(f"All {len(offered)} {_kind(marks(offered))}s, please, in their order.")
     ranks = [right.index(offered[place - 1].text) for place in places]
     for n in range(len(ranks) - 1):
         exchanged = [*ranks]

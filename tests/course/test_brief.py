@@ -122,3 +122,29 @@ def test_the_two_machines_and_their_troubles_are_in_the_brief():
     ):
         assert word in brief
     assert "never edit" in brief.lower()
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("not written yet", "snn_course/teaching/check.py"),
+        ("does not hold", "snn_course/teaching/check.py"),
+        ("A known mistake", "snn_course/teaching/check.py"),
+        ("Each task by itself holds, and the lesson with them does not", "snn_course/teaching/check.py"),
+        ("All holds", "snn_course/teaching/check.py"),
+        ("It ends with", "snn_course/teaching/answers.py"),
+        ("Simulator-only mode", "00_environment_test.py"),
+        ("not measured: no AKD1000", "snn_course/akida_bridge/trial.py"),
+        ("[FAIL]", "00_environment_test.py"),
+        ("My machines", "snn_course/journal/text.py"),
+        ("What you will build", "README.md"),
+    ],
+)
+def test_what_the_brief_quotes_is_said_there(words, place):
+    assert words in " ".join(TEXT["CLAUDE.md"].split())
+    assert words in (ROOT / place).read_text(encoding="utf-8")
+
+
+def test_what_is_recorded_as_the_learners_the_tutor_leaves_to_them():
+    brief = " ".join(TEXT["CLAUDE.md"].split())
+    assert "`check`, `hint`, `hunt` and `quiz` are recorded as the learner's own" in brief

@@ -7,7 +7,7 @@ import sys
 from datetime import date, timedelta
 
 from snn_course import ROOT, UsageError, journal_file
-from snn_course.teaching import progress, questions, quiz, quiz_judge, quiz_sitting
+from snn_course.teaching import asking, progress, questions, quiz, quiz_judge, quiz_sitting
 from snn_course.teaching.quiz_numbers import Computed
 from tests.teaching import small_bank
 
@@ -234,9 +234,9 @@ def test_several_and_order_are_asked_by_their_numbers(one):
 
 
 def test_what_a_program_prints_is_run_to_know(one):
-    said = one("prints", PRINTS, "1")
+    said = one("prints", PRINTS, "a")
     assert "    print(1)\n    print(2)\n" in said
-    assert re.search(r"  \d  1\n     2\n", said)
+    assert re.search(r"  [abc]  1\n     2\n", said)
 
 
 def test_a_raster_is_drawn_as_text(one):
@@ -276,6 +276,40 @@ def test_a_slip_is_explained_unless_it_is_right():
     assert number("5").whys == ["half"]
     assert number("7").whys == ()
     assert number("5", answer=5.2).points == 1
+
+
+def test_letters_stand_before_choices_that_are_called_by_numbers():
+    """Who types 2 for "neuron 2" must not have chosen the second choice, "neuron 0"."""
+    offered = [
+        quiz_judge.Option("neuron 2", False, "It adapts."),
+        quiz_judge.Option("neuron 0", True),
+        quiz_judge.Option("neuron 1", False, "It chatters."),
+    ]
+    assert quiz_judge.marks(offered) == ["a", "b", "c"]
+    with pytest.raises(quiz_judge.Unclear, match="Please type letters from a to c"):
+        quiz_judge.choice("2", offered)
+    assert quiz_judge.choice("B", offered).points == 1
+    assert quiz_judge.choice("c", offered).whys == ["It chatters."]
+    assert quiz_judge.several("a b", offered).whys == ["a: It adapts."]
+    for others in (["a step of 1 ms halves it", "nothing"], ["9 6", "7 5"], ["0.2", "1.5"]):
+        texts = [quiz_judge.Option(text, False) for text in others]
+        assert quiz_judge.marks(texts) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("01_lif_neuron", "which-is-lif"), ("09_training_bptt", "first-spike-prints")]
+)
+def test_they_are_asked_for_and_answered_by_their_letters(capsys, stem, name):
+    question = questions.read(questions.path_of(stem)).by_id[name]
+    computed = Computed(printed="2") if question.kind == "prints" else Computed()
+    asked = asking.Asking(question, computed, 0, lambda: None)
+    asked.show()
+    said = capsys.readouterr().out
+    assert f"(a to {'abcd'[len(asked.offered) - 1]}; h: a hint" in said
+    assert "\n  a  " in said
+    right = next(place for place, option in zip("abcd", asked.offered, strict=False) if option.right)
+    asked.explain(asked.judged("a" if right != "a" else "b"))
+    assert f"  The answer: {right}\n" in capsys.readouterr().out
 
 
 def test_one_amiss_is_half_a_point():
