@@ -52,19 +52,16 @@ def leaky(
         gets that part of its gradient which leads back, so that it can be learned (``_Clip``).
 
     Raises:
-        ValueError: for an unknown reset, a surrogate that cannot be called, or a shape that does not fit.
-        TypeError: for currents that are no tensor of floating-point numbers.
+        ValueError or TypeError: an unknown reset, a faulty surrogate, wrong shapes, or what is no current.
     """
     check_reset(reset)
-    check_currents(cur, num_steps)
-    cur = cur if num_steps is None else cur[None]  # [1, ...]: one row for all steps
+    cur, steps = as_steps(cur, num_steps)
     layout, state_type = _Layout(cur), torch.promote_types(cur.dtype, torch.float32)
     decay = _Clip.apply(torch.as_tensor(beta, dtype=state_type, device=cur.device))
     level = torch.as_tensor(threshold, dtype=state_type, device=cur.device)
     start = cur.new_zeros((), dtype=state_type) if mem is None else mem.to(state_type)
     check_shapes(cur.shape[1:], beta=decay, threshold=level, mem=start)
     rows = [layout.to_row(x) for x in (decay, level, start)]  # [M] each
-    steps = len(cur) if num_steps is None else num_steps
     spk, mem = LeakyScan.apply(layout.to_rows(cur), *rows, steps, reset, derivative(surrogate))
     return layout.to_steps(spk), layout.to_steps(mem)  # [T, ...]
 
@@ -77,8 +74,11 @@ def check_reset(reset: str) -> None:
         raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
 
 
-def check_currents(cur: Any, num_steps: int | None) -> None:
-    """Raise a TypeError or ValueError for what is no current [T, ...], or [...] with ``num_steps``."""
+def as_steps(cur: Any, num_steps: int | None) -> tuple[torch.Tensor, int]:
+    """Give currents [T, ...] and T; of a still current [...] one row [1, ...], and ``num_steps``.
+
+    Raises: TypeError or ValueError for what is no current.
+    """
     if not isinstance(cur, torch.Tensor) or not cur.is_floating_point():
         kind = cur.dtype if isinstance(cur, torch.Tensor) else type(cur).__name__
         raise TypeError(f"currents are a tensor of floating-point numbers, not {kind}")
@@ -86,6 +86,7 @@ def check_currents(cur: Any, num_steps: int | None) -> None:
         raise ValueError(f"num_steps is a number of steps, not {num_steps}")
     if num_steps is None and cur.dim() == 0:
         raise ValueError("currents are [T, ...], time first; with num_steps one step [...] will do")
+    return (cur, len(cur)) if num_steps is None else (cur[None], num_steps)
 
 
 def check_shapes(step: torch.Size, **settings: torch.Tensor) -> None:
@@ -201,8 +202,8 @@ class Leaky(nn.Module):
         settings = self.beta, self.threshold, self.reset, self.surrogate
         if self.reset_delay:
             return leaky(cur, *settings, mem, num_steps)
-        check_currents(cur, num_steps)
-        cur = cur if num_steps is None else cur.expand(num_steps, *cur.shape)
+        cur, steps = as_steps(cur, num_steps)
+        cur = cur.expand(steps, *cur.shape[1:])
         check_shapes(cur.shape[1:], beta=self.beta, threshold=self.threshold)
         if mem is not None:
             check_shapes(cur.shape[1:], mem=mem)

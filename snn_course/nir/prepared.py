@@ -77,15 +77,19 @@ def _is(values: Array | float, number: float) -> bool:
 
 
 def _fold(name: str, wanted: Wish, nodes: Nodes, edges: Edges) -> None:
-    """Let the weights in front of a neuron take over the factor and, one of them, the offset."""
+    """Let the weights in front of a neuron take over the factor and, one of them, the offset.
+
+    That one is not round a loop: there, some packages bring no bias at the first step.
+    """
     sources = [source for source, target in edges if target == name]
     owned = [source for source in sources if _is_own(source, nodes, edges)]
+    late = {source for source, target in graphs.closing(nodes, edges) if target == name}
     factor = np.asarray(wanted.factor)
     offset = factor * 0 + wanted.offset
-    if not sources or len(owned) < len(sources):
+    if set(sources) <= late or len(owned) < len(sources):
         _put_in_front(name, factor, offset, nodes, edges)
         return
-    for source in owned:
+    for source in sorted(owned, key=late.__contains__):
         nodes[source] = scaled(nodes[source], factor, offset)
         offset = 0 * offset  # once is enough
 

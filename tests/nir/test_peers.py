@@ -243,6 +243,22 @@ def test_a_recurrent_layer(package):
     assert (verdict.kind, verdict.why) == ("by convention", ways.get(package, at_first))
 
 
+@each_package
+def test_v_leak_goes_into_weights_that_are_not_round_a_loop(package):
+    """Whatever comes first in the list of edges: round a loop, its bias would be lost at the first step."""
+    rng = np.random.default_rng(0)
+    nodes = {"input": nir.Input(np.array([6])), "fc": nir.Linear(rounded(rng, 6, 6))}
+    nodes |= {"lif": lif(6, v_leak=0.5, v_reset=0), "back": nir.Linear(0.3 * rounded(rng, 6, 6))}
+    edges = [("back", "lif"), ("input", "fc"), ("lif", "back"), ("fc", "lif")]
+    graph = nir.NIRGraph(nodes, edges, type_check=False)
+    ready, _ = prepared.prepared(graph, DT, prepared.of_spikingjelly)
+    assert isinstance(ready.nodes["fc"], nir.Affine)
+    assert isinstance(ready.nodes["back"], nir.Linear)
+    nodes["output"] = nir.Output(np.array([6]))
+    whole = nir.NIRGraph(nodes, [*edges, ("lif", "output")], type_check=False)
+    assert judge(package, whole, 2 * spikes(40, 8, 6)).kind in ("equal", "by convention")
+
+
 @pytest.mark.parametrize("package", [installed("snntorch")])
 def test_a_recurrent_layer_before_one_that_does_not_leak(package):
     """Two conventions at once: how a loop is wired, and IF, whose r means something else to snnTorch."""
