@@ -181,6 +181,7 @@ def test_the_benchmark_says_in_one_line_that_there_is_no_gpu(
 def test_the_benchmark_prints_its_tables(
     benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("SNN_COMPILED", "0")  # else, after much work in this process, there is a twin for CPUs
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     monkeypatch.setattr(benchmark, "SHAPES", ((5, 2, 3),))
     device = torch.device("cpu")
