@@ -4,20 +4,20 @@
 
     python3 course.py run          the environment test, then every lesson
     python3 course.py run 09 capstone_pong --scale quick
-    python3 course.py run --jobs 1 one after the other, each shown while it runs
+    python3 course.py run --jobs 1 one by one, each shown while it runs
     python3 course.py report       the book, results/index.html
 
     python3 course.py start 07     a file in workspace/ for you to write
     python3 course.py check 07     what holds in it; --watch: after each save
     python3 course.py hint 07      a question, the place, the idea, one by one
     python3 course.py hunt 07      a bug in a copy of a lesson: which line?
-    python3 course.py quiz 07      questions on a lesson; alone: which there are
+    python3 course.py quiz 07      questions on a lesson; alone: all banks
     python3 course.py quiz --review  what was missed, after 1, 3, 7 and 21 days
     python3 course.py next         what is next, and why
 
     python3 course.py list         the scripts, their questions, last results
     python3 course.py env          what works on this machine
-    python3 course.py test         the tests, on all cores; options go to pytest
+    python3 course.py test         the tests; options go to pytest
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 it needs.
 """
