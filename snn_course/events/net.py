@@ -62,7 +62,8 @@ class Recogniser(nn.Module):
         return [module for module in self.modules() if isinstance(module, ManySpeeds)]
 
     def steps(self, x: torch.Tensor) -> torch.Tensor:
-        """Give the scores of each step [T, B, classes] of frames [T, B, P, H, W]."""
+        """Give the scores of each step [T, B, classes] of frames [T, B, P, H, W], in the weights' type."""
+        x = x.to(self.net.readout.weight.dtype)
         spk = self.net.body(self.net.stem(x))  # [T, B, C, H / 8, W / 8]
         return self.net.readout(spk.mean((3, 4)))
 
