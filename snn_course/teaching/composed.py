@@ -42,7 +42,7 @@ def _fetch(node: Definition) -> ast.stmt:
 
 def definitions(names: Mapping[str, Any], path: Path) -> dict[str, object]:
     """Give the functions and classes that a file defines itself."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8-sig"))  # some editors of Windows begin with a mark
     own = [node.name for node in tree.body if isinstance(node, Definition)]
     return {name: names[name] for name in own if name in names}
 

@@ -142,7 +142,7 @@ class Trials:
             return Verdict(chapter, FAILS, f"The training diverged: {error}")
         except UsageError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever a learner raises is theirs
             line = line_of(error, self.file)
             says = answers.raised(*in_words(error))
             return Verdict(chapter, FAILS, says if line else says + self._place_of(error), line=line)

@@ -39,6 +39,7 @@ FAULTS = {
 MORE = {
     "waits": ("import time; time.sleep(1000)", "it only waits: it is in line {line}."),
     "exits": ("import sys; sys.exit(0)", "It ends the program, by exit() or the like."),
+    "interrupts": ("raise KeyboardInterrupt", "It ends with KeyboardInterrupt."),
     "kills itself": ("import os; os.kill(os.getpid(), 9)", "the interpreter was killed (signal 9)."),
     "kills its parent": ("import os; os.kill(os.getppid(), 9)", f"{FORBIDDEN} end another"),
     "starts a program": ("import subprocess; subprocess.run(['touch', 'x'])", f"{FORBIDDEN} start another"),

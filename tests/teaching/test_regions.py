@@ -1,6 +1,6 @@
 """Regions of a lesson: found by their marks, named by the function around them, exchanged without a trace."""
 
-from snn_course.teaching import regions
+from snn_course.teaching import composed, regions
 
 import pytest
 
@@ -86,3 +86,9 @@ def test_every_lesson_has_sound_marks(script):
 
     for one in scripts.find(ROOT):
         regions.find(one.path.read_text(encoding="utf-8"))
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("def one():\n    return 1\n", encoding="utf-8-sig")  # as some editors of Windows store it
+    assert composed.definitions({"one": 1, "other": 2}, file) == {"one": 1}
