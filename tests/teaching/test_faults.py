@@ -118,3 +118,17 @@ def test_nothing_outlives_a_killed_terminal(script):
     process.wait()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "left",
+    [
+        "import atexit, os; atexit.register(os._exit, 3)\n",
+        "import threading, time; threading.Thread(target=time.sleep, args=(1000,)).start()\n",
+    ],
+)
+def test_what_a_right_file_leaves_behind_does_not_make_it_wrong(script, left):
+    put(script("01"), top=left)
+    passed, lines = check.check(script("01"), "python3 course.py")
+    assert passed, lines
