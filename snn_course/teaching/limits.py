@@ -4,6 +4,7 @@ An audit hook of Python hears of each file, process and connection before it is 
 leaves the check's folder. It guards against accidents, on each system the same; it is no wall against malice.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -113,6 +114,9 @@ class Limits:
     seconds: float = 60.0
     """Of work; and of waiting, for a file that does nothing."""
     megabytes: float = 3000.0
+    """Of memory."""
+    megabytes_written: float = 1000.0
+    """Of files in the check's folder."""
 
     @property
     def at_most(self) -> float:
@@ -135,6 +139,7 @@ def _watch(limits: Limits, own_file: str, stop: Callable[[str], None], main: int
     import psutil
 
     process = psutil.Process()
+    folder = Path.cwd()
     began = last_work = time.monotonic()
     worked = 0.0
     while True:
@@ -150,12 +155,24 @@ def _watch(limits: Limits, own_file: str, stop: Callable[[str], None], main: int
             reason = f"after {limits.seconds:.0f} s it only waits"
         elif process.memory_info().rss > limits.megabytes * 1e6:
             reason = f"it takes more than {limits.megabytes / 1000:.0f} GB of memory"
+        elif written(folder) > limits.megabytes_written * 1e6:
+            reason = f"it has written more than {limits.megabytes_written / 1000:.0f} GB"
         if reason:
             line = line_in(own_file, sys._current_frames().get(main))
             stop(reason + (f": it is in line {line}" if line else ""))
             os._exit(3)
         if os.getppid() != parent:
             os._exit(4)
+
+
+def written(folder: Path) -> int:
+    """Count the bytes of all files in a folder, however deep; those that are gone again count nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(place, name).lstat().st_size
+    return total
 
 
 def line_in(own_file: str, frame: Any) -> int | None:

@@ -46,6 +46,10 @@ MORE = {
     "deletes its own folder": ("import shutil, os; shutil.rmtree(os.getcwd())", "does not hold"),
     "deletes itself": ("import pathlib; pathlib.Path(__file__).unlink()", f"{FORBIDDEN} delete"),
     "eats memory": ("keep = []\nwhile True: keep.append(torch.ones(10_000_000))", "3 GB of memory"),
+    "fills the disk": (
+        "with open('big', 'wb') as big:\n    while True: big.write(bytes(10_000_000))",
+        "it has written more than 1 GB: it is in line",
+    ),
     "wants a huge piece": ("keep = bytearray(10**14)", "It ends with MemoryError."),
     "uses the network": (
         "import urllib.request as u; u.urlopen('http://localhost:9')",
