@@ -100,19 +100,9 @@ def run(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run the tests, on all cores; the arguments go to pytest, which runs in the course's folder."""
+    """Run the tests; the arguments go to pytest, which runs in the course's folder."""
     hand_over(["test", *arguments])
-    return in_environment("-m", "pytest", *on_all_cores(arguments), *arguments, folder=ROOT)
-
-
-def on_all_cores(arguments: list[str]) -> list[str]:
-    """Tell pytest (pytest-xdist) to run test files side by side, unless someone wants to look on."""
-    from snn_course.schedule import capacity
-
-    at_once = capacity.scripts_at_once(most=8)
-    if at_once == 1 or any(re.match("-n|-s|--(numproc|capture=no|pdb|collect)", word) for word in arguments):
-        return []
-    return ["-n", str(at_once), "--dist", "loadfile"]
+    return in_environment("-m", "pytest", *arguments, folder=ROOT)
 
 
 def env(arguments: list[str]) -> int:

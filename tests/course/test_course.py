@@ -13,7 +13,6 @@ import course
 from snn_course.runs import scripts
 from snn_course import ROOT, UsageError
 from snn_course.machine import setup
-from snn_course.schedule import capacity
 from tests.course.small_course import make_venv
 
 import pytest
@@ -311,20 +310,3 @@ def test_an_index_that_cannot_be_reached_costs_little_time(monkeypatch):
     monkeypatch.setattr(setup.urllib.request, "urlopen", slow)
     assert not setup._answers("http://example.invalid/")
     assert time.monotonic() - began < 6
-
-
-@pytest.mark.parametrize(
-    ("arguments", "cores", "expected"),
-    [
-        ([], 2, ["-n", "2", "--dist", "loadfile"]),
-        (["-m", "slow"], 4, ["-n", "4", "--dist", "loadfile"]),
-        ([], 1, []),
-        (["-n", "0"], 2, []),
-        (["-n3"], 2, []),
-        (["tests/runs", "-s"], 2, []),
-        (["--pdb"], 2, []),
-    ],
-)
-def test_test_files_run_side_by_side_unless_someone_looks_on(monkeypatch, arguments, cores, expected):
-    monkeypatch.setattr(capacity, "scripts_at_once", lambda most: min(most, cores))
-    assert course.on_all_cores(arguments) == expected
