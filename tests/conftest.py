@@ -1,14 +1,11 @@
 """What all tests share: results, journal and progress go to a scratch folder, never into the learner's."""
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from snn_course.runs import lesson
 
 import pytest
-from filelock import FileLock
 
 
 @pytest.fixture(autouse=True)
@@ -19,16 +16,6 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setenv("SNN_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-
-
-@pytest.fixture(autouse=True)
-def one_browser_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let a test that starts a browser wait for another one, in a process beside it, to end its own."""
-    if request.node.get_closest_marker("browser") is None:
-        yield
-        return
-    with FileLock(Path(tempfile.gettempdir()) / "snn_course_browser.lock"):
-        yield
 
 
 @pytest.fixture
