@@ -1,7 +1,6 @@
 """The gpu scale on a CPU: each script's network, batch and length go through one step, on a fake device."""
 
 import dataclasses
-import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -15,15 +14,11 @@ from snn_course.events import frames
 from snn_course.gameworld import agents, imitate
 from snn_course.gameworld.retina import SHAPE
 from snn_course.networks import training
+from tests import fake_device
 
 import pytest
 import torch
 
-spec = importlib.util.spec_from_file_location("fake_device", Path(__file__).parents[1] / "fake_device.py")
-assert spec is not None
-assert spec.loader is not None
-fake_device = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake_device)
 DEVICE = fake_device.DEVICE
 FIT = training.fit
 
