@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
 
+from snn_course import reason_of
 from snn_course.networks import neurons, twins
 
 import torch
@@ -75,8 +76,7 @@ def rivals(device: torch.device) -> dict[str, Forward]:
             differentiate(forward, torch.rand(4, 2, 3, device=device, requires_grad=True))
             found[name] = forward
         except Exception as error:  # not installed, or a backend that it lacks or that fails here
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            print(f"{name}: not measured, {reason}")
+            print(f"{name}: not measured, {reason_of(error)}")
     return found
 
 

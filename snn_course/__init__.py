@@ -33,6 +33,12 @@ def one_line(text: str, longest: int = 1000) -> str:
     return f"{shown[:half]} ... {shown[-half:]}"
 
 
+def reason_of(error: Exception) -> str:
+    """Give the first line of what an error of another package says, or its kind if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
 def reader_is_gone(error: OSError) -> bool:
     """Say whether nobody reads the output any more, as after ``| head``; then nothing further is said."""
     # Windows calls it an invalid argument.

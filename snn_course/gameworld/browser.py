@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from snn_course import UsageError
+from snn_course import UsageError, reason_of
 from snn_course.gameworld.environment import Lost
 from snn_course.gameworld.runner import PAGE
 from snn_course.machine import probes
@@ -121,10 +121,8 @@ class Chromium:
         try:
             return work()
         except Error as error:
-            if self.hung:
-                reason = f"it did not answer for {limit or self.limit:g} s"
-            else:
-                reason = str(error).splitlines()[0].strip()
+            late = f"it did not answer for {limit or self.limit:g} s"
+            reason = late if self.hung else reason_of(error)
             raise Lost(f"The browser is lost: {reason}.") from None
         finally:
             self._deadline = None

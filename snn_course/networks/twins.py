@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from snn_course import UsageError
+from snn_course import UsageError, reason_of
 
 import torch
 
@@ -80,8 +80,8 @@ def _triton(device: torch.device) -> ModuleType | None:
     try:
         scan.check(device)
     except Exception as error:  # no compiler, an unknown card: whatever it is, PyTorch can compute
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        warnings.warn(f"Triton does not work on {device}: {reason}. PyTorch computes instead.", stacklevel=2)
+        why = f"Triton does not work on {device}: {reason_of(error)}. PyTorch computes instead."
+        warnings.warn(why, stacklevel=2)
         return None
     return scan
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snn_course import reason_of
 from snn_course.nir.nodes import Unreadable
 
 import h5py
@@ -35,7 +36,7 @@ def read(path: str | Path) -> nir.NIRGraph:
         with h5py.File(path, "r") as file:
             content = serialization.hdf2dict(file["node"])
     except (OSError, KeyError, ValueError, RuntimeError) as error:  # what h5py makes of a damaged file
-        raise Unreadable(f"{path} cannot be read as a NIR file: {_one_line(error)}") from None
+        raise Unreadable(f"{path} cannot be read as a NIR file: {reason_of(error)}") from None
     if content.get("type") != "NIRGraph":
         raise Unreadable(f"{path} holds no graph, but {content.get('type')!r}")
     try:
@@ -84,14 +85,8 @@ def _node(path: str, content: Any) -> Any:
     try:
         return make.from_dict(dict(content))
     except Exception as error:  # whatever the numbers of a damaged file do to it
-        raise Unreadable(f"{path!r} ({kind}): {_one_line(error)}") from None
+        raise Unreadable(f"{path!r} ({kind}): {reason_of(error)}") from None
 
 
 def _text(name: Any) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
-
-
-def _one_line(error: Exception) -> str:
-    """Give the first line of an error's message, or its kind if it has none."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

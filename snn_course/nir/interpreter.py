@@ -17,6 +17,7 @@ steps, nan and infinity. Shapes are tried by a rehearsal, one step of zeros.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from snn_course import reason_of
 from snn_course.nir import graphs
 from snn_course.nir.nodes import (
     STATEFUL,
@@ -166,8 +167,8 @@ class Interpreter:
                 return STATELESS[type(node)](n, x), None
             return self.stateful[type(node)](n, x, state, self.dt)
         except (RuntimeError, TypeError, IndexError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise Unreadable(f"{named(name, node)}, for input {list(x.shape[1:])}: {reason}") from None
+            where = f"{named(name, node)}, for input {list(x.shape[1:])}"
+            raise Unreadable(f"{where}: {reason_of(error)}") from None
 
     # ------------------------------------------------------------------ before the first step
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_course.runs import provenance
-from snn_course import UsageError, results_dir, safe_write
+from snn_course import UsageError, reason_of, results_dir, safe_write
 from snn_course.runs.run import Run
 
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ def read(path: Path) -> Any:
 
 
 def _short(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:100]
+    return reason_of(error)[:100]
