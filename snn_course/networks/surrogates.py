@@ -28,8 +28,8 @@ class Atan:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Overwrite x by the derivative."""
-        scale = math.pi * math.sqrt(self.alpha / 2)
-        return x.mul_(scale).square_().add_(2 / self.alpha).reciprocal_()  # one pass fewer than the formula
+        _, a, b = formula(self)
+        return x.mul_(a).square_().add_(b).reciprocal_()
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,19 @@ def fast_sigmoid(slope: float = 25.0) -> FastSigmoid:
 
 
 ATAN = atan()
+
+
+def formula(surrogate: Surrogate) -> tuple[str, float, float]:
+    """Give the kind of a derivative's formula, and the two numbers in it, as loops compute it.
+
+    "atan": 1 / ((a x)^2 + b), an operation fewer than in ``Atan``. "fast sigmoid": 1 / (a |x| + 1)^2.
+    "given": anything else, which PyTorch alone computes.
+    """
+    if isinstance(surrogate, Atan):
+        return "atan", math.pi * math.sqrt(surrogate.alpha / 2), 2 / surrogate.alpha
+    if isinstance(surrogate, FastSigmoid):
+        return "fast sigmoid", surrogate.slope, 0.0
+    return "given", 0.0, 0.0
 
 
 def derivative(surrogate: Surrogate) -> Surrogate:

@@ -16,12 +16,14 @@ imported. The tests use it. The kernels have not run on a GPU yet.
 from types import SimpleNamespace
 from typing import Any
 
-from snn_course.networks.surrogates import ATAN, Atan, FastSigmoid, Surrogate
+from snn_course.networks.surrogates import ATAN, Surrogate, formula
 
 import torch
 import triton
 import triton.language as tl
 
+IN_PYTORCH = "given", 0.0, 0.0
+"""The slope's formula where PyTorch computes it: in float64, too, for Triton takes numbers as float32."""
 BLOCK = 128
 """Neurons of a program: one for each thread of Triton's four warps."""
 
@@ -190,7 +192,7 @@ def leaky_backward(
     grad_first = mem.new_zeros(mem.shape[1])
     if mem.numel() == 0:
         return grad, grad_first
-    slope, a, b = _formula(surrogate, mem.dtype)
+    slope, a, b = formula(surrogate) if mem.dtype == torch.float32 else IN_PYTORCH
     if grad_spk is not None and slope == "given":
         grad_spk = surrogate(mem - back.threshold) * grad_spk
     arriving = [None if g is None else _rows(g) for g in (grad_spk, grad_mem)]
@@ -202,15 +204,6 @@ def leaky_backward(
     settings = {"RESET": back.reset, "SLOPE": slope, "STILL": still}
     _launch(_backward, mem, *last, *row, *results, *sizes, a, b, **settings)
     return grad, grad_first
-
-
-def _formula(surrogate: Surrogate, dtype: torch.dtype) -> tuple[str, float, float]:
-    """Give the kind of the slope's formula, and the two numbers in it; Triton takes numbers as float32."""
-    if isinstance(surrogate, Atan) and dtype == torch.float32:
-        return "atan", torch.pi * (surrogate.alpha / 2) ** 0.5, 2 / surrogate.alpha
-    if isinstance(surrogate, FastSigmoid) and dtype == torch.float32:
-        return "fast sigmoid", surrogate.slope, 0.0
-    return "given", 0.0, 0.0  # PyTorch computes it
 
 
 # ---------------------------------------------------------------------- does it work here?

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from snn_course.networks import surrogates
 from snn_course.networks.compiled.tools import BLOCK, Row, Rows, each_block, fma, kernel, rows
-from snn_course.networks.surrogates import Atan, FastSigmoid, Surrogate
+from snn_course.networks.surrogates import Surrogate
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ SUM_GROUP = 64
 SUBTRACT, SUBTRACT_FIRST, ZERO, NONE = range(4)
 RESETS = {"subtract": SUBTRACT, "subtract first": SUBTRACT_FIRST, "zero": ZERO, "none": NONE}
 GIVEN, ATAN, FAST_SIGMOID, SILENT = range(4)  # formulas of the slope; SILENT: no gradient arrives at spikes
+FORMULAS = {"given": GIVEN, "atan": ATAN, "fast sigmoid": FAST_SIGMOID}
 
 
 # ---------------------------------------------------------------------- forward
@@ -278,9 +280,6 @@ def leaky_backward(
 
 
 def formula(surrogate: Surrogate) -> tuple[int, float, float]:
-    """Give the kind of the slope's formula, and the two numbers in it."""
-    if isinstance(surrogate, Atan):
-        return ATAN, np.pi * np.sqrt(surrogate.alpha / 2), 2 / surrogate.alpha
-    if isinstance(surrogate, FastSigmoid):
-        return FAST_SIGMOID, surrogate.slope, 0.0
-    return GIVEN, 0.0, 0.0
+    """Give the number of the slope's formula, and the two numbers in it."""
+    kind, a, b = surrogates.formula(surrogate)
+    return FORMULAS[kind], a, b
