@@ -54,7 +54,10 @@ SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "Results of one script of the course at one scale",
     **_object(
-        {"sentences": _list(_object(CHAPTER, text=_TEXT))},
+        {
+            "sentences": _list(_object(CHAPTER, text=_TEXT)),
+            "cpu_seconds": {"type": "number", "minimum": 0},
+        },
         schema={"const": 1},
         lesson={"type": "string", "minLength": 1},
         title=_TEXT,

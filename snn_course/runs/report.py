@@ -46,7 +46,8 @@ def readme_table(results: Path) -> str:
     A script that was not measured at one of these scales says so.
     """
     found = [r for r in in_order(all_results(results)) if r.path.parent.name in README_SCALES]
-    lines = ["| lesson | question | result | goal | run time | status |", "|---|---|---|---|---:|---|"]
+    columns = ["lesson", "question", "result", "goal", "core time", "status"]
+    lines = [_markdown_row(columns), "|---|---|---|---|---:|---|"]
     for script in scripts.find(ROOT):
         if script.is_environment_test:
             continue
@@ -60,7 +61,7 @@ def readme_table(results: Path) -> str:
 
 
 def _measured(result: Result) -> list[str]:
-    """Cells of one run: result, goal, run time, status."""
+    """Cells of one run: result, goal, time of a core (in older results: on the clock), status."""
     run = result.metrics
     if run is None:
         return ["", "", "", f"damaged ({result.path.parent.name} scale)"]
@@ -69,7 +70,8 @@ def _measured(result: Result) -> list[str]:
     how = ", ".join([_seeds(run), *(_data(run)), f"{run['scale']} scale"])
     goals = [signs(wording.goal_of(measure)) for measure in chosen]
     status = wording.status_of(run["measures"])
-    return ["<br>".join([*values, how]), "<br>".join(goals), wording.duration(run["seconds"]), status]
+    time = wording.duration(run["cpu_seconds"] if "cpu_seconds" in run else run["seconds"])
+    return ["<br>".join([*values, how]), "<br>".join(goals), time, status]
 
 
 def _seeds(run: Metrics) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +17,7 @@ from snn_course.runs import (
     notebook,
     progress,
     provenance,
+    spent,
     unfinished,
     wording,
 )
@@ -70,11 +70,11 @@ class Run:
         self._data: dict[str, dict[str, Any]] = {}
         self._before: dict[str, int] = {}
         self._analysis = ""
-        self._begun = time.perf_counter()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._unfinished = unfinished.Unfinished(
             self._stored / "unfinished", config, script, self._print, writes=self.first
         )
+        self._spent = spent.Spent()
         safe_write.check_folder(self.folder)
         self._unfinished.prepare(fresh=config.fresh and self.first)
 
@@ -195,7 +195,8 @@ class Run:
         """
         import torch
 
-        kept = {"state": state, "random": unfinished.Random().state_dict()}
+        random = unfinished.Random().state_dict()
+        kept = {"state": state, "random": random, "spent": self._spent.so_far()}
         self._unfinished.keep(f"{name}-seed{self.seed}.pt", partial(torch.save, kept))
 
     def load(self, name: str, **parts: "unfinished.Part") -> dict[str, Any] | None:
@@ -209,6 +210,7 @@ class Run:
         def read(path: Path) -> Any:
             kept = torch.load(path, map_location=self.device, weights_only=True)
             unfinished.fill({**parts, "": unfinished.Random()}, kept["state"] | {"": kept["random"]})
+            self._spent.resume(kept["spent"])
             return kept["state"]
 
         state = self._unfinished.find(f"{name}-seed{self.seed}.pt", read)
@@ -221,6 +223,7 @@ class Run:
     def begin(self, seed: int) -> None:
         """Seed every generator for one repetition."""
         self.seed = seed
+        self._spent.begin(seed)
         self._before = {name: len(m.values) for name, m in self._measures.items()}
         self._before |= {title: len(t["runs"]) for title, t in self._tables.items()}
         compute.seed_all(seed)
@@ -241,6 +244,7 @@ class Run:
                 "chapters": list(self._chapters),
                 "data": self._data,
                 "analysis": self._analysis,
+                "spent": self._spent.so_far(),
             }
             text = json.dumps(kept).encode()
             self._unfinished.keep(f"seed{self.seed}.json", lambda part: part.write_bytes(text))
@@ -250,6 +254,8 @@ class Run:
         kept = self._unfinished.find(f"seed{seed}.json", _measured)
         if kept is None:
             return False
+        self._spent.begin(seed)
+        self._spent.resume(kept["spent"])
         for name, measure in kept["measures"].items():
             self._measures.setdefault(name, dataclasses.replace(measure, values=[])).values += measure.values
         for title, table in kept["tables"].items():
@@ -269,7 +275,7 @@ class Run:
         missed = [m["name"] for m in measures if m["met"] is False and not m["speed"]]
         metrics = provenance.describe(self.config, self.script, self.device) | {
             "status": "missed" if missed else "ok",
-            "seconds": round(time.perf_counter() - self._begun, 2),
+            **self._spent.total(),
             "started": self._started,
             "data": list(self._data.values()),
             "measures": measures,
@@ -344,5 +350,5 @@ def _measured(path: Path) -> dict[str, Any]:
     """Read what a seed measured. Raises: KeyError or TypeError for what another version wrote."""
     kept = json.loads(unfinished.body(path))
     measures = {name: Measure(**fields) for name, fields in kept["measures"].items()}
-    others = ("tables", "figures", "sentences", "chapters", "data", "analysis")
+    others = ("tables", "figures", "sentences", "chapters", "data", "analysis", "spent")
     return {name: kept[name] for name in others} | {"measures": measures}

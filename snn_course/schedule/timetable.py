@@ -27,30 +27,30 @@ class Entry(NamedTuple):
 
 
 TIMETABLE = {
-    "00_environment_test": Entry(30, 30, "alone"),
-    "01_lif_neuron": Entry(4, 4),
-    "02_spike_encoding": Entry(8, 490),
+    "00_environment_test": Entry(16, 30, "alone"),
+    "01_lif_neuron": Entry(3, 4),
+    "02_spike_encoding": Entry(5, 490),
     "03_spike_visualization": Entry(8, 13),
-    "04_event_cameras_v2e": Entry(4, 48, "alone"),  # seconds of a clip for each second of work
+    "04_event_cameras_v2e": Entry(3, 48, "alone"),  # seconds of a clip for each second of work
     "05_population_coding": Entry(9, 160),
     "06_synaptic_currents": Entry(5, 14, "alone"),  # a step of each neuron
-    "07_surrogate_gradients": Entry(12, 120),
+    "07_surrogate_gradients": Entry(15, 120),
     "08_feedforward_snn": Entry(6, 180, "alone"),  # the ladder of five ways
-    "09_training_bptt": Entry(18, 540),
-    "milestone_a_fashion_mnist": Entry(8, 1320),
-    "10_convolutional_snn": Entry(33, 2580),
-    "11_neuromorphic_data_tonic": Entry(36, 660, "beside"),  # from an event to an answer
-    "12_hardware_deep_dive": Entry(14, 840, "beside"),  # one frame on each device
-    "13_recurrent_snn": Entry(21, 2280),
-    "14_loss_and_regularization": Entry(12, 2520),
-    "15_stdp_online_learning": Entry(34, 570),
-    "16_ann_to_snn": Entry(21, 1740),
+    "09_training_bptt": Entry(24, 540),
+    "milestone_a_fashion_mnist": Entry(7, 1320),
+    "10_convolutional_snn": Entry(23, 2580),
+    "11_neuromorphic_data_tonic": Entry(23, 660, "beside"),  # from an event to an answer
+    "12_hardware_deep_dive": Entry(17, 840, "beside"),  # one frame on each device
+    "13_recurrent_snn": Entry(24, 2280),
+    "14_loss_and_regularization": Entry(23, 2520),
+    "15_stdp_online_learning": Entry(25, 570),
+    "16_ann_to_snn": Entry(19, 1740),
     "17_energy_and_export": Entry(8, 310),
-    "18_spiking_transformers": Entry(30, 1440, "beside"),  # attention over more and more tokens
-    "19_akida_deployment": Entry(14, 600, "beside"),  # one frame on the chip or its simulator
-    "20_spiking_mamba_ssm": Entry(26, 1620, "beside"),  # one more token
-    "capstone_pong": Entry(18, 300, "alone"),  # one decision
-    "capstone_gameworld": Entry(19, 300, "alone"),  # one answer, and a game in real time
+    "18_spiking_transformers": Entry(23, 1440, "beside"),  # attention over more and more tokens
+    "19_akida_deployment": Entry(18, 600, "beside"),  # one frame on the chip or its simulator
+    "20_spiking_mamba_ssm": Entry(22, 1620, "beside"),  # one more token
+    "capstone_pong": Entry(19, 300, "alone"),  # one decision
+    "capstone_gameworld": Entry(6, 300, "alone"),  # one answer, and a game in real time
 }
 UNKNOWN = Entry(60, 600)
 """For a script that is not named above, such as a learner's own."""

@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 import subprocess
+import time
 from functools import partial
 from pathlib import Path
 
@@ -306,6 +307,27 @@ def test_a_run_over_seeds_goes_on_whatever_was_damaged(start, damage):
     assert not (results_dir() / "code_ran").exists()
     left = {path.name for path in results_dir().rglob("unfinished/*/*")}
     assert left == {"net-seed1.pt.damaged", "seed0.json.damaged"}
+
+
+def test_the_time_of_an_earlier_start_counts(tmp_path):
+    script = tmp_path / "77_test.py"
+    script.write_text('"""Lesson 77: a test."""')
+
+    def slow(config: lesson.Config, run: lesson.Run) -> None:
+        if run.load("net") is None:
+            end = time.process_time() + 0.5
+            while time.process_time() < end:
+                pass
+            run.save("net", {})
+            raise KeyboardInterrupt
+        run.measure("nothing", 0)
+
+    config = lesson.Config(scale="quick", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        lesson.execute(slow, config, script)
+    before = time.process_time()
+    metrics = lesson.execute(slow, config, script)
+    assert metrics["cpu_seconds"] >= 0.5 > time.process_time() - before
 
 
 def test_fresh_forgets_an_earlier_start(start):
