@@ -17,8 +17,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import urllib.request
-from importlib.metadata import PathDistribution
 from pathlib import Path
 
 from snn_course import UsageError, safe_write
@@ -225,6 +223,8 @@ def _cpu_wheels_fit(site: Path) -> bool:
 
 def _answers(url: str) -> bool:
     """Probe an address, within a few seconds. In a thread, as no time limit covers the look-up of a name."""
+    import urllib.request  # a tenth of a second, which `course.py list` does not need
+
     answered = []
 
     def probe() -> None:
@@ -263,6 +263,8 @@ def _forget_damaged(site: Path) -> None:
 
     Installers believe the .dist-info folder; without it they install the package again.
     """
+    from importlib.metadata import PathDistribution
+
     for info in site.glob("*.dist-info"):
         name, _, version = info.name[: -len(".dist-info")].partition("-")
         if name in TORCH and "rocm" in version:

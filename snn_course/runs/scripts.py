@@ -5,8 +5,8 @@ They are found by looking, never imported, so that listing them is quick. Standa
 
 import ast
 import difflib
-import inspect
 import re
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,24 @@ MILESTONE_AFTER = {"milestone_a": 9}
 
 def card_of(script: Path) -> dict[str, str]:
     """Read title and question from the docstring at the top of a script, without running it."""
-    doc = inspect.cleandoc(ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or script.stem)
+    doc = _docstring(script) or script.stem
     title = doc.splitlines()[0].split(": ", 1)[-1].rstrip(".")
     question = re.search(r"^Question:\s*(.+?)(?=^\S|\n\s*\n|\Z)", doc, re.MULTILINE | re.DOTALL)
     return {"title": title, "question": " ".join(question[1].split()) if question else ""}
+
+
+def _docstring(script: Path) -> str:
+    """Read the string that a script begins with, and no more: to parse 24 scripts takes half a second."""
+    with script.open(encoding="utf-8-sig") as file:
+        try:
+            for token in tokenize.generate_tokens(file.readline):
+                if token.type == tokenize.STRING:
+                    return ast.get_docstring(ast.parse(token.string)) or ""
+                if token.type not in (tokenize.COMMENT, tokenize.NL):
+                    break
+        except tokenize.TokenError as error:  # such as a string that does not end
+            raise SyntaxError(str(error)) from None
+    return ""
 
 
 @dataclass(frozen=True)
