@@ -9,6 +9,7 @@ only.
 """
 
 import ast
+import functools
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -48,10 +49,16 @@ class RegionError(ValueError):
     """A mark without its counterpart, or a region outside every function; the message names the line."""
 
 
+@functools.lru_cache(maxsize=4)
+def tree_of(source: str) -> ast.Module:
+    """Parse a lesson, once for all the questions about it; nobody changes the tree. Raises: SyntaxError."""
+    return ast.parse(source)
+
+
 def find(source: str) -> list[Region]:
     """Find the regions of a lesson, from top to bottom. Raises: RegionError, SyntaxError."""
     lines = source.splitlines()
-    tree = ast.parse(source)
+    tree = tree_of(source)
     found: list[Region] = []
     begun: tuple[int, re.Match[str]] | None = None
     for number, line in enumerate(lines, start=1):
@@ -117,7 +124,7 @@ def replaced(source: str, codes: Mapping[int, str]) -> str:
 
 def around(source: str, region: Region) -> str:
     """Give the text of the function or class at the top of the lesson that holds a region."""
-    node = definition(ast.parse(source), region.path[:1])
+    node = definition(tree_of(source), region.path[:1])
     return "\n".join(source.splitlines()[first_line(node) - 1 : node.end_lineno]) + "\n"
 
 
