@@ -5,6 +5,7 @@ One bank alone: pytest tests/teaching/test_banks.py -k 07
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -112,12 +113,21 @@ def plain(question):
     return re.sub(r"\W+", " ", words).strip()
 
 
+@functools.cache
+def parts(text):
+    """Give the words of a text, and how often it has each letter."""
+    return set(text.split()), Counter(text)
+
+
 def are_alike(first, second):
-    words, others = set(first.split()), set(second.split())
+    """Compare two texts: their words in any order, then their letters in order, the cheap looks first."""
+    (words, letters), (others, other_letters) = parts(first), parts(second)
     if len(words & others) > SHARED * len(words | others):
         return True
-    match = difflib.SequenceMatcher(None, first, second, autojunk=False)
-    return match.real_quick_ratio() > ALIKE and match.quick_ratio() > ALIKE and match.ratio() > ALIKE
+    enough = ALIKE * (len(first) + len(second)) / 2
+    if min(len(first), len(second)) <= enough or (letters & other_letters).total() <= enough:
+        return False  # even if all letters that both have stood in one order
+    return difflib.SequenceMatcher(None, first, second, autojunk=False).ratio() > ALIKE
 
 
 def test_no_question_is_asked_twice_in_other_words():
@@ -177,25 +187,27 @@ def test_an_order_never_lies_there_finished():
 
 
 @pytest.fixture(scope="module")
-def computed():
-    """Compute all numbers of a bank once, for ten seeds, in one process."""
-    known = {}
-
-    def of(stem):
-        if stem not in known:
-            known[stem] = compute(bank_of(stem))
-        return known[stem]
-
-    return of
+def computed(request):
+    """Compute all numbers of the banks that are looked at, for ten seeds, in one process: torch loads once."""
+    looked_at = {item.callspec.params["stem"] for item in request.session.items if needs_numbers(item)}
+    jobs = {stem: jobs_of(bank_of(stem)) for stem in sorted(looked_at)}
+    in_order = [job for of_bank in jobs.values() for job in of_bank.values()]
+    with Numbers(in_order) as numbers:
+        yield lambda stem: {name: numbers.of(job.key) for name, job in jobs[stem].items()}
 
 
-def compute(bank):
+def needs_numbers(item):
+    return item.path.name == "test_banks.py" and "computed" in item.fixturenames
+
+
+def jobs_of(bank):
+    """Give the jobs of a bank, by question and seed."""
     jobs = {}
     for question in bank.questions:
         for seed in SEEDS[: 1 if question.kind == "prints" else 10] if question.code else []:
-            jobs[question.id, seed] = dataclasses.replace(job_of(question, seed), key=f"{question.id} {seed}")
-    with Numbers(list(jobs.values())) as numbers:
-        return {(name, seed): numbers.of(job.key) for (name, seed), job in jobs.items()}
+            job = job_of(question, seed)
+            jobs[question.id, seed] = dataclasses.replace(job, key=f"{question.key} {seed}")
+    return jobs
 
 
 @each_bank

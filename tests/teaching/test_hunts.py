@@ -54,19 +54,32 @@ def test_hints_do_not_give_it_away_at_once(stem):
         assert not re.search(r"\bline \d", " ".join(bug.hints)), bug.id
 
 
-@each_script
-def test_the_number_gives_the_bug_away(stem):
-    """The copy runs to its end, and its number is another one than the lesson's, as it is shown."""
-    bugs = hunts_planted.of_script(HUNTED[stem])
-    jobs = []
-    for bug in bugs:
-        planted = bug.planted(lesson_of(stem))
-        jobs.append(Job(f"{bug.id} wrong", stem, bug.number, 0, text=planted))
-        jobs.append(Job(f"{bug.id} right", stem, bug.number, 0))
+@pytest.fixture(scope="module")
+def shown(request):
+    """Compute the numbers of the bugs that are looked at, in one process: torch loads once."""
+    looked_at = {item.callspec.params["stem"] for item in request.session.items if needs_numbers(item)}
+    jobs = [job for stem in HUNTED if stem in looked_at for job in jobs_of(stem)]
     with Numbers(jobs) as numbers:
-        found = {job.key: numbers.of(job.key) for job in jobs}
-    for bug in bugs:
-        wrong, right = found[f"{bug.id} wrong"], found[f"{bug.id} right"]
+        yield numbers
+
+
+def needs_numbers(item):
+    return item.path.name == "test_hunts.py" and "shown" in item.fixturenames
+
+
+def jobs_of(stem):
+    """Measure each bug of a lesson in a copy that has it, and in the lesson."""
+    for bug in hunts_planted.of_script(HUNTED[stem]):
+        planted = bug.planted(lesson_of(stem))
+        yield Job(f"{stem} {bug.id} wrong", stem, bug.number, 0, text=planted)
+        yield Job(f"{stem} {bug.id} right", stem, bug.number, 0)
+
+
+@each_script
+def test_the_number_gives_the_bug_away(stem, shown):
+    """The copy runs to its end, and its number is another one than the lesson's, as it is shown."""
+    for bug in hunts_planted.of_script(HUNTED[stem]):
+        wrong, right = shown.of(f"{stem} {bug.id} wrong"), shown.of(f"{stem} {bug.id} right")
         assert wrong.error == right.error == "", bug.id
         assert right.answer is not None, bug.id
         assert right.answer == right.answer, bug.id  # not nan
