@@ -48,9 +48,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(str(missing))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A headless browser of Playwright."""
+    """A headless browser of Playwright, which ends with a file: its loop of asyncio lets no other one run."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -23,37 +23,70 @@ def book(tmp_path_factory):
     return results / "book"
 
 
+@pytest.fixture(scope="module")
+def windows(chromium, book):
+    """Open each script's page once, for it is long. Gives a function; the knobs are as they were at first."""
+    opened = {}
+
+    def window_of(stem):
+        if stem not in opened:
+            window = chromium.new_page(viewport={"width": 800, "height": 900})
+            window.complaints = []
+            window.on("console", lambda said: window.complaints.append(said.text))
+            window.on("pageerror", lambda error: window.complaints.append(str(error)))
+            window.goto((book / f"{stem}.html").as_uri())
+            opened[stem] = window, window.evaluate(KNOBS)
+        window, knobs = opened[stem]
+        for name, value in knobs.items():
+            set_knob(window, name, value)
+        return window
+
+    yield window_of
+    for window, _ in opened.values():
+        window.close()
+
+
+KNOBS = """() => Object.fromEntries(
+    [...document.querySelectorAll('.live input, .live select')].map(
+        knob => [knob.id.replace('live-', ''), knob.value]
+    )
+)"""
+
+
+def set_knob(window, name, value):
+    """Turn a knob, as a reader would."""
+    window.evaluate(
+        """([name, value]) => {
+            const input = document.getElementById(`live-${name}`);
+            input.value = value;
+            input.dispatchEvent(new Event('input', { bubbles: true }));
+        }""",
+        [name, str(value)],
+    )
+    shown = window.input_value(f"#live-{name}")
+    assert shown == str(value), f"the knob {name} took {shown}"
+
+
 @pytest.fixture
-def figure(chromium, book):
-    """Open a script's page. Gives a function that turns knobs and returns what the page computed."""
-    window = chromium.new_page(viewport={"width": 800, "height": 900})
-    complaints = []
-    window.on("console", lambda said: complaints.append(said.text))
-    window.on("pageerror", lambda error: complaints.append(str(error)))
+def figure(windows):
+    """Show a script's page. Gives a function that turns knobs and returns what the page computed."""
+    shown = []
 
     def start(stem):
-        window.goto((book / f"{stem}.html").as_uri())
+        window = windows(stem)
+        shown.append(window)
 
         def turn(**knobs):
             for name, value in knobs.items():
-                window.evaluate(
-                    """([name, value]) => {
-                        const input = document.getElementById(`live-${name}`);
-                        input.value = value;
-                        input.dispatchEvent(new Event('input', { bubbles: true }));
-                    }""",
-                    [name, str(value)],
-                )
-                shown = window.input_value(f"#live-{name}")
-                assert shown == str(value), f"the knob {name} took {shown}"
+                set_knob(window, name, value)
             return json.loads(window.locator(".live").get_attribute("data-numbers"))
 
         turn.window = window
         return turn
 
     yield start
-    window.close()
-    assert not complaints
+    for window in shown:
+        assert not window.complaints
 
 
 def tensor(numbers):
