@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from snn_course.runs import lesson
-from snn_course.teaching.regions import Definition
+from snn_course.teaching.regions import Definition, tree_of
 
 _numbers = itertools.count(1)
 
@@ -22,10 +22,11 @@ def module(path: Path, source: str, exchanged: Mapping[str, object] | None = Non
     made = ModuleType(f"snn_lesson_{path.stem}_{next(_numbers)}")
     made.__file__ = str(path)
     made.__dict__["_exchanged"] = dict(exchanged or {})
-    tree = ast.parse(source)
-    for position, node in enumerate(tree.body):
+    body = list(tree_of(source).body)
+    for position, node in enumerate(body):
         if isinstance(node, Definition) and exchanged and node.name in exchanged:
-            tree.body[position] = _fetch(node)
+            body[position] = _fetch(node)
+    tree = ast.Module(body, type_ignores=[])
     sys.modules[made.__name__] = made  # dataclasses look their module up
     exec(compile(tree, str(path), "exec"), made.__dict__)
     return made
