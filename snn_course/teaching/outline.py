@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from types import CodeType
 
-from snn_course.teaching.regions import Definition
+from snn_course.teaching.regions import Definition, tree_of
 
 _LOOKS_UP = {"LOAD_NAME", "LOAD_GLOBAL"}
 """Steps of Python's compiled code that take a name from the top of a file."""
@@ -17,7 +17,7 @@ class Outline:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.tree = ast.parse(source)
+        self.tree = tree_of(source)
 
     @cached_property
     def top(self) -> dict[str, ast.stmt]:

@@ -97,7 +97,7 @@ def _how(exercises: Exercises, command: str) -> list[str]:
 def _card(exercises: Exercises, command: str) -> str:
     card = exercises.script.card()
     question = textwrap.fill(f"Question: {card['question']}", WIDTH, subsequent_indent=" " * 10)
-    title = ast.get_docstring(ast.parse(exercises.source)) or card["title"]
+    title = ast.get_docstring(regions.tree_of(exercises.source)) or card["title"]
     head = f'"""{title.splitlines()[0]}\n\n{question}\n"""\n\n'
     brief = [exercises.brief] if exercises.brief else []
     return head + _comment(*brief, *_how(exercises, command))
