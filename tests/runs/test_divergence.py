@@ -56,6 +56,18 @@ def test_anything_else_is_named(value):
         finite(value, what="the answer")
 
 
+@pytest.mark.parametrize("values", [[3e38, 3e38], [-3e38, -3e38]])
+def test_large_numbers_are_finite_though_their_sum_is_not(values):
+    large = torch.tensor(values)
+    assert large.sum().isinf()
+    assert finite(large) is large
+
+
+def test_what_cancels_in_a_sum_is_still_seen():
+    with pytest.raises(Diverged):
+        finite(torch.tensor([float("inf"), -float("inf"), 1.0]))
+
+
 def test_a_loss_of_spike_counts_is_finite_where_the_weights_are_not():
     net = torch.nn.Linear(2, 2)
     assert finite(0.5, net) == 0.5
