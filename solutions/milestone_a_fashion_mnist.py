@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course
 
 from snn_course.runs import figures, lesson
 from snn_course import UsageError, data
+from snn_course.networks import training
 from snn_course.networks.neurons import Leaky, TimeBatched
 
 import numpy as np
@@ -307,7 +308,7 @@ def augmented(images: Tensor) -> Tensor:
 def autocast(device: torch.device) -> torch.autocast:
     """Compute convolutions in bfloat16 where the machine has instructions for it; it halves the time."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = training.has_bf16(device)
     else:
         fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)

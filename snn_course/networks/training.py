@@ -20,6 +20,7 @@ batch norm takes mean and variance over all processes (``joint_norm``), on any d
 
 import atexit
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,13 +37,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 Batch = Callable[[torch.Tensor], torch.Tensor]
 LOOK = 20
 """Steps from one look at the loss to the next: to look is to wait for a GPU."""
+BF16_AMD = re.compile("gfx(908|90a|94.|95.|1[12]..)")
+"""AMD's chips that multiply bfloat16: Instinct from MI100 on, Radeon from RX 7000 on (gfx1100)."""
 
 
 def pixels(x: torch.Tensor) -> torch.Tensor:
@@ -198,11 +200,20 @@ def autocast(device: torch.device, bf16: bool | None = None) -> Iterator[None]:
 def has_bf16(device: torch.device) -> bool:
     """Say whether the device multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
     if device.type == "cuda":
+        if torch.version.hip:  # PyTorch says yes for each AMD card
+            return bool(BF16_AMD.match(torch.cuda.get_device_properties(device).gcnArchName))
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()
 
 
 # ---------------------------------------------------------------------- several processes
+
+
+def all_reduce(x: torch.Tensor) -> torch.Tensor:
+    """Add up x over all processes; its gradient, too."""
+    from torch.distributed.nn import functional  # not in AMD's PyTorch for Windows, which has one process
+
+    return functional.all_reduce(x)
 
 
 def joint_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
@@ -226,6 +237,8 @@ def _joined(net: nn.Module, device: torch.device) -> nn.Module:
     """Give the network itself or, under torchrun, one that shares its gradients with the other processes."""
     if _world() == 1:
         return net
+    if not dist.is_available():
+        raise UsageError("This PyTorch cannot train in several processes; start the script without torchrun.")
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)

@@ -75,11 +75,10 @@ def _triton(device: torch.device) -> ModuleType | None:
     """Give the module of Triton's twins, if it is installed and gives right numbers on this GPU."""
     try:
         scan = importlib.import_module("snn_course.networks.triton_scan")
+        scan.check(device)
     except ImportError:  # not installed: nothing to say
         return None
-    try:
-        scan.check(device)
-    except Exception as error:  # no compiler, an unknown card: whatever it is, PyTorch can compute
+    except Exception as error:  # half installed, no compiler, an unknown card: PyTorch can compute
         why = f"Triton does not work on {device}: {reason_of(error)}. PyTorch computes instead."
         warnings.warn(why, stacklevel=2)
         return None

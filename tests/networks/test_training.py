@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from snn_course.runs import lesson
 from snn_course import ROOT, UsageError
@@ -254,6 +255,59 @@ def test_flip_and_shift_by_nothing_only_mirrors():
     assert (same | mirrored).all()
     assert same.any()
     assert mirrored.any()
+
+
+# ---------------------------------------------------------------------- other builds of PyTorch
+
+
+@pytest.mark.parametrize(
+    ("chip", "fast"),
+    [
+        ("gfx1100", True),
+        ("gfx1201", True),
+        ("gfx90a:sramecc+:xnack-", True),
+        ("gfx1030", False),
+        ("gfx906", False),
+    ],
+)
+def test_amd_cards_without_bfloat16_compute_in_float32(chip, fast, monkeypatch):
+    card = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.version, "hip", "7.2")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(gcnArchName=chip))
+    assert training.has_bf16(card) == fast
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_on_an_nvidia_card_pytorch_is_asked(fast, monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: fast and not including_emulation
+    )
+    assert training.has_bf16(torch.device("cuda", 0)) == fast
+
+
+WITHOUT_DISTRIBUTED = """
+import sys
+import torch.distributed
+torch.distributed.is_available = lambda: False
+sys.modules["torch.distributed.nn"] = None  # as in AMD's PyTorch for Windows: to import it fails
+from snn_course import UsageError
+from snn_course.networks import training
+net = torch.nn.Linear(2, 2)
+assert training._joined(net, torch.device("cpu")) is net
+import os
+os.environ["WORLD_SIZE"] = "2"
+try:
+    training._joined(net, torch.device("cpu"))
+except UsageError as error:
+    print(error)
+"""
+
+
+def test_a_pytorch_without_distributed_trains_in_one_process():
+    command = [sys.executable, "-c", WITHOUT_DISTRIBUTED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("This PyTorch cannot train in several processes"), done.stderr
 
 
 # ---------------------------------------------------------------------- two processes

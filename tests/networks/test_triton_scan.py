@@ -126,6 +126,17 @@ def test_without_triton_pytorch_computes_and_nothing_is_said(
     assert not recwarn.list
 
 
+def test_a_half_installed_triton_is_told_and_pytorch_computes(
+    card: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(name: str) -> Any:
+        raise RuntimeError("0 active drivers ([]). There should only be one.")
+
+    monkeypatch.setattr(twins.importlib, "import_module", half)
+    with pytest.warns(UserWarning, match="0 active drivers"):
+        assert twins.leaky(card, 5) is None
+
+
 def test_other_types_and_the_alif_scan_stay_in_pytorch(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, lambda device: None)
     assert twins.compiled(card, 5) is None
