@@ -74,9 +74,12 @@ class LeakyScan(torch.autograd.Function):
         mem, decay, threshold, start = ctx.saved_tensors
         scan, reset, surrogate, still = ctx.settings
         learned = [torch.zeros_like(start) if needed else None for needed in ctx.needs_input_grad[1:3]]
-        back = _Reset(decay, threshold, reset, *learned)
+        wanted = any(ctx.needs_input_grad[1:4])
+        by_decay, by_threshold = learned
+        back = _Reset(decay, threshold, reset, by_decay, by_threshold, wanted)
         grad, first = scan.leaky_backward(mem, grad_spk, grad_mem, surrogate, back, still)
-        return grad, *learned, back.through(first, start) * decay, None, None, None
+        before = back.through(first, start) * decay if wanted else None
+        return grad, *learned, before, None, None, None
 
 
 def leaky_forward(
@@ -110,6 +113,8 @@ class _Reset:
     reset: Reset
     by_decay: torch.Tensor | None
     by_threshold: torch.Tensor | None
+    wanted: bool = True
+    """Somebody asks for dL/dmem of the first step: beta, the threshold or what came before."""
 
     def through(self, later: torch.Tensor, mem: torch.Tensor) -> torch.Tensor:
         """Give dL/dmem[t] / beta of the way over the step after it: ``later`` is dL/dmem[t+1] [M]."""
@@ -135,7 +140,8 @@ def leaky_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Go back from what arrives at spikes and membranes [T, M].
 
-    Returns: dL/dcur [T, M], or its sum over time [1, M] for a ``still`` current; dL/dmem of the first step.
+    Returns: dL/dcur [T, M], or its sum over time [1, M] for a ``still`` current; dL/dmem of the first step
+    [M], of which a twin need not make anything where it is not ``wanted``.
     """
     grad = torch.zeros_like(mem) if grad_spk is None else torch.empty_like(mem)
     later = mem.new_zeros(()).expand(mem.shape[1:])  # dL/dmem of the step after this one [M]

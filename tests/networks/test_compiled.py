@@ -1,5 +1,6 @@
 """The compiled twins give what the PyTorch scans give, bit for bit; numba comes only when needed."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -54,6 +55,8 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
     cur = 0.3 + 0.6 * torch.randn(*(step if still else (steps, *step)), dtype=dtype)
     if not still and len(step) > 1:  # a layout that is not contiguous
         cur = cur.transpose(1, -1).contiguous().transpose(1, -1) if draw(st.booleans()) else cur
+    if dtype == torch.float32 and draw(st.booleans()):  # as under autocast: the state stays in float32
+        cur = cur.bfloat16()
     return {
         "cur": cur.requires_grad_(),
         "beta": torch.rand(step[-1:] if draw(st.booleans()) else (), dtype=dtype).requires_grad_(),
@@ -83,9 +86,13 @@ def test_leaky_is_equal_bit_for_bit(problem: dict[str, Any], loss: str) -> None:
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("surrogate", sorted(SURROGATES))
 @pytest.mark.parametrize("loss", ["spikes", "both", "count"])
-def test_neurons_that_are_all_alike_are_equal_bit_for_bit(reset: Any, surrogate: str, loss: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(20, 3, 40), (2, 3, 1500), (1, 2, 2100)])  # of less and more than a block
+def test_neurons_that_are_all_alike_are_equal_bit_for_bit(
+    reset: Any, surrogate: str, loss: str, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
-    cur, weight = torch.randn(20, 3, 40, requires_grad=True), torch.randn(20, 3, 40)
+    cur, weight = torch.randn(shape).to(dtype).requires_grad_(), torch.randn(shape).to(dtype)
 
     def compute() -> list[torch.Tensor]:
         spk, mem = neurons.leaky(cur, 0.9, 0.7, reset, SURROGATES[surrogate])
@@ -194,6 +201,16 @@ def test_half_precision_and_autocast() -> None:
         return [spk, mem, *torch.autograd.grad(spk.float().sum() + mem.sum(), cur)]
 
     assert_equal(compute)
+
+
+def test_gradients_are_rounded_to_half_precision_as_torch_rounds() -> None:
+    tools = importlib.import_module("snn_course.networks.compiled.tools")
+    special = torch.tensor([0.0, -0.0, 1.0, 1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, 1e-45, torch.inf, -torch.inf])
+    values = torch.cat([special, torch.tensor([torch.nan]), torch.randn(5000)])
+    rounded = torch.empty_like(values, dtype=torch.bfloat16)
+    tools.narrow(tools.array(values[None]), tools.array(rounded[None]), 0, len(values))
+    assert torch.equal(rounded.nan_to_num(-1), values.bfloat16().nan_to_num(-1))
+    assert rounded.isnan().sum() == 1
 
 
 def test_a_recorded_membrane_that_was_changed_is_an_error() -> None:

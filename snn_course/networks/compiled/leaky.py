@@ -3,7 +3,19 @@
 from typing import Any
 
 from snn_course.networks import surrogates
-from snn_course.networks.compiled.tools import BLOCK, Row, Rows, each_block, fma, kernel, rows
+from snn_course.networks.compiled.tools import (
+    BLOCK,
+    Row,
+    Rows,
+    block_of,
+    each_block,
+    fma,
+    kernel,
+    narrow,
+    row_of,
+    rows,
+    widened,
+)
 from snn_course.networks.surrogates import Surrogate
 
 import numpy as np
@@ -14,6 +26,8 @@ SUM_GROUP = 64
 SUBTRACT, SUBTRACT_FIRST, ZERO, NONE = range(4)
 RESETS = {"subtract": SUBTRACT, "subtract first": SUBTRACT_FIRST, "zero": ZERO, "none": NONE}
 GIVEN, ATAN, FAST_SIGMOID, SILENT = range(4)  # formulas of the slope; SILENT: no gradient arrives at spikes
+SPIKE_IN_BFLOAT16 = 0x3F80
+"""The bits of 1.0."""
 FORMULAS = {"given": GIVEN, "atan": ATAN, "fast sigmoid": FAST_SIGMOID}
 
 
@@ -40,23 +54,23 @@ def _advance(m: Row, old: Row, x: Row, beta: Row, level: Row, reset: int) -> Non
 
 
 @kernel
-def _compare(s: Row, m: Row, level: Row) -> None:
-    """Write the spikes of one step into s."""
-    zero, one = m.dtype.type(0), m.dtype.type(1)
+def _compare(s: Row, m: Row, level: Row, one: Any) -> None:
+    """Write the spikes of one step into s; ``one`` is a spike in its type."""
+    zero = s.dtype.type(0)
     for j in range(len(s)):
         s[j] = one if m[j] > level[j] else zero
 
 
 @kernel
-def _advance_alike(m: Row, s: Row, old: Row, x: Row, beta: float, level: float, reset: int) -> None:
+def _advance_alike(m: Row, s: Row, old: Row, x: Row, beta: float, level: float, reset: int, one: Any) -> None:
     """Write membranes and spikes of one step, of neurons that have one beta and one threshold."""
-    zero, one = m.dtype.type(0), m.dtype.type(1)
+    zero, none = m.dtype.type(0), s.dtype.type(0)
     if reset == SUBTRACT:
         for j in range(len(m)):
             v = old[j] * beta + x[j]
             v = v - level if old[j] > level else v
             m[j] = v
-            s[j] = one if v > level else zero
+            s[j] = one if v > level else none
     else:
         for j in range(len(m)):
             left = old[j]
@@ -66,7 +80,7 @@ def _advance_alike(m: Row, s: Row, old: Row, x: Row, beta: float, level: float, 
                 left = zero if left > level else left
             v = left * beta + x[j]
             m[j] = v
-            s[j] = one if v > level else zero
+            s[j] = one if v > level else none
 
 
 @kernel
@@ -81,20 +95,23 @@ def _forward(
     reset: int,
     mem: Rows,
     spk: Rows,
+    one: Any,
 ) -> None:
+    space = np.empty(BLOCK, mem.dtype)
     for left in range(first, last, BLOCK):
         right = min(left + BLOCK, last)
-        beta = decay[left:right]
-        level = threshold[left:right]
-        old = start[left:right]
+        beta = block_of(decay, left, right)
+        level = block_of(threshold, left, right)
+        old = block_of(start, left, right)
         for t in range(len(mem)):
-            x = cur[t if len(cur) > 1 else 0, left:right]  # a still current is one row
+            x = widened(cur[t if len(cur) > 1 else 0, left:right], space)  # a still current is one row
             m = mem[t, left:right]
+            s = spk[t, left:right]
             if alike:
-                _advance_alike(m, spk[t, left:right], old, x, decay[0], threshold[0], reset)
+                _advance_alike(m, s, old, x, decay[0], threshold[0], reset, one)
             else:
                 _advance(m, old, x, beta, level, reset)
-                _compare(spk[t, left:right], m, level)
+                _compare(s, m, level, one)
             old = m
 
 
@@ -103,10 +120,12 @@ def leaky_forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do what ``leaky_scan.leaky_forward`` does."""
     mem = start.new_empty(cur.shape)
-    spk = torch.empty_like(mem)
-    row = [x.contiguous() for x in (decay, threshold, start)]
+    half = cur.dtype == torch.bfloat16
+    spk = torch.empty_like(mem, dtype=cur.dtype if half else None)
+    one = np.uint16(SPIKE_IN_BFLOAT16) if half else mem.numpy().dtype.type(1)
+    row = [row_of(x) for x in (decay, threshold, start)]
     settings = (_alike(decay, threshold), *row, RESETS[reset])
-    each_block(_forward, mem.shape[1], rows(cur, mem), *settings, mem, spk)
+    each_block(_forward, mem.shape[1], rows(cur, mem), *settings, mem, spk, one)
     return spk.to(cur.dtype), mem
 
 
@@ -211,30 +230,33 @@ def _backward(
     a: float,
     b: float,
     grad: Rows,
+    grad_half: Rows,
     grad_first: Row,
     by_decay: Row,
     by_threshold: Row,
 ) -> None:
-    still = len(grad) < len(mem)  # of a still current, only the sum over time is kept
-    work = np.empty((len(mem), BLOCK), mem.dtype) if still else grad
+    apart = len(grad) < len(mem)  # float32 is not what is kept
+    still = apart and len(grad_half) == 0  # of a still current, only the sum over time is kept
+    work = np.empty((len(mem), BLOCK), mem.dtype) if apart else grad
+    space = np.empty(BLOCK, mem.dtype)
     for left in range(first, last, BLOCK):
         right = min(left + BLOCK, last)
-        beta = decay[left:right]
-        level = threshold[left:right]
-        at = 0 if still else left
+        beta = block_of(decay, left, right)
+        level = block_of(threshold, left, right)
+        at = 0 if apart else left
         g = work[0, at : at + right - left]
         for t in range(len(mem) - 1, -1, -1):
             later = g
             m = mem[t, left:right]
             g = work[t, at : at + right - left]
             if alike and t < len(mem) - 1:
-                gs = grad_spk[t if len(grad_spk) > 1 else 0, left:right]
+                gs = widened(grad_spk[t if len(grad_spk) > 1 else 0, left:right], space)
                 _back_alike(g, later, m, gs, decay[0], threshold[0], slope, a, b)
                 continue
             if slope == SILENT:
                 g[:] = 0
             else:
-                gs = grad_spk[t if len(grad_spk) > 1 else 0, left:right]
+                gs = widened(grad_spk[t if len(grad_spk) > 1 else 0, left:right], space)
                 at_spikes(g, m, gs, level, slope, a, b)
             if len(by_threshold):
                 by_threshold[left:right] -= g
@@ -246,7 +268,9 @@ def _backward(
                 if len(by_decay):
                     _to_beta(by_decay[left:right], later, m, level, reset)
                 _from_later(g, later, m, beta, level, reset)
-        grad_first[left:right] = g
+        if len(grad_first):
+            grad_first[left:right] = g
+        narrow(work, grad_half, left, right)
         if still:
             sum_over_time(work[:, : right - left], grad[0, left:right])
 
@@ -262,21 +286,29 @@ def leaky_backward(
     """Do what ``leaky_scan.leaky_backward`` does; gradients of thresholds are summed in another order."""
     slope, a, b = formula(surrogate) if grad_spk is not None else (SILENT, 0.0, 0.0)
     summed = still and slope != GIVEN and mem.shape[1] % SUM_GROUP == 0
-    grad = torch.empty_like(mem[:1] if summed else mem)
-    grad_first, nothing = mem.new_zeros(mem.shape[1]), mem.new_empty(0)
+    half = grad_spk is not None and grad_spk.dtype == torch.bfloat16 and slope != GIVEN and not still
+    nothing = mem.new_empty(0)
+    grad = torch.empty_like(mem[:0] if half else mem[:1] if summed else mem)
+    grad_half = torch.empty_like(mem if half else mem[:0], dtype=torch.bfloat16)
+    first_apart = back.wanted and (summed or half or not len(mem))
+    grad_first = mem.new_zeros(mem.shape[1]) if first_apart else nothing
     if len(mem):
         if slope == GIVEN and grad_spk is not None:  # a derivative that only PyTorch knows
             torch.mul(surrogate(mem - back.threshold), grad_spk, out=grad)
         arriving = [mem.new_empty(0, 0) if g is None else rows(g, mem) for g in (grad_spk, grad_mem)]
         learned = [nothing if total is None else total for total in (back.by_decay, back.by_threshold)]
-        row = [x.contiguous() for x in (back.decay, back.threshold)]
+        row = [row_of(x) for x in (back.decay, back.threshold)]
         plain = slope in (ATAN, FAST_SIGMOID) and back.reset != "zero" and grad_mem is None
         fixed = back.by_decay is None and back.by_threshold is None
         alike = plain and fixed and _alike(back.decay, back.threshold)
         numbers = [mem.numpy().dtype.type(x) for x in (a, b)]
         settings = (alike, *row, RESETS[back.reset], slope, *numbers)
-        each_block(_backward, mem.shape[1], mem, *arriving, *settings, grad, grad_first, *learned)
-    return grad.sum(0, keepdim=True) if still and not summed else grad, grad_first
+        results = grad, grad_half, grad_first, *learned
+        each_block(_backward, mem.shape[1], mem, *arriving, *settings, *results)
+    first = grad_first if first_apart or not len(grad) else grad[0]
+    if half:
+        return grad_half, first
+    return grad.sum(0, keepdim=True) if still and not summed else grad, first
 
 
 def formula(surrogate: Surrogate) -> tuple[int, float, float]:

@@ -12,12 +12,14 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 Row = np.ndarray
 """The neurons of one step [M], or a block of them."""
 Rows = np.ndarray
 """All steps [T, M]."""
+NAN = 0x7FC0
+"""The bits of a nan in bfloat16."""
 BLOCK = 2048
 """Neurons that go through all steps together: their rows fit into the first cache of a core."""
 
@@ -39,16 +41,65 @@ fma: Any = _fma
 """a b + c with one rounding, as ``addcmul`` of PyTorch computes it."""
 
 
+def widened(x: Row, space: Row) -> Row:
+    """Give a block of numbers as it is; of bfloat16, of which NumPy knows the bits alone, in float32.
+
+    A bfloat16 is the upper half of a float32. ``space`` is where the float32 may be written to.
+    """
+    raise NotImplementedError
+
+
+@overload(widened)
+def _widened(x: Any, space: Any) -> Any:
+    def wide(x: Any, space: Any) -> Any:
+        bits = space.view(np.uint32)
+        for j in range(len(x)):
+            bits[j] = np.uint32(x[j]) << np.uint32(16)
+        return space[: len(x)]
+
+    def same(x: Any, space: Any) -> Any:
+        return x
+
+    return wide if x.dtype == numba.types.uint16 else same
+
+
+@kernel
+def narrow(wide: Rows, half: Rows, left: int, right: int) -> None:
+    """Round the steps of a block, float32, to the nearest bfloat16; halfway to the even one."""
+    for t in range(len(half)):
+        x = wide[t]
+        bits = x.view(np.uint32)
+        result = half[t, left:right]
+        for j in range(len(result)):
+            odd = (bits[j] >> np.uint32(16)) & np.uint32(1)
+            rounded = (bits[j] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+            result[j] = np.uint16(rounded if x[j] == x[j] else NAN)
+
+
+@kernel
+def block_of(row: Row, left: int, right: int) -> Row:
+    """Give the neurons left ... right - 1 of a row as ``row_of`` makes it."""
+    return row[left:right] if len(row) > BLOCK else row[: right - left]
+
+
+def row_of(x: torch.Tensor) -> torch.Tensor:
+    """Give a row [M]; of one that is the same number everywhere, a block is enough."""
+    return x[:BLOCK].contiguous() if x.stride(0) == 0 else x.contiguous()
+
+
 def array(x: Any) -> Any:
-    """Give a tensor as an array that shares its memory; anything else as it is."""
-    return x.detach().numpy() if isinstance(x, torch.Tensor) else x
+    """Give a tensor as an array that shares its memory, of bfloat16 the bits; anything else as it is."""
+    if not isinstance(x, torch.Tensor):
+        return x
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).detach().numpy()
 
 
 def rows(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Give [T, M] in the type of ``like``; a single row [1, M] for what is the same in each step."""
+    """Give [T, M] in the type of ``like``, or as bfloat16; a single row [1, M] for the same in each step."""
     if len(x) > 1 and x.stride(0) == 0:
         x = x[:1]
-    return x.to(like.dtype).contiguous()
+    half = x.dtype == torch.bfloat16
+    return (x if half else x.to(like.dtype)).contiguous()
 
 
 def each_block(function: Any, neurons: int, *arguments: Any) -> None:
