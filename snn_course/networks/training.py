@@ -5,8 +5,10 @@
     accuracy = training.evaluate(net, test_images, test_labels)       # in percent
 
 What makes it fast: the data set lies on the device as bytes, and a batch is one gather; bytes become numbers
-a batch at a time; matrices are multiplied in bfloat16 where the machine can; AdamW is fused. Each epoch is
-kept: after a kill, the same command goes on, with the same numbers as if nothing had happened.
+a batch at a time; matrices are multiplied in bfloat16 where the machine can; AdamW is fused; and the process
+keeps the memory of one step for the next (``costs.memory.keep_freed``: a step of lesson 10 takes 0.9 of the
+time, an evaluation 0.8). Each epoch is kept: after a kill, the same command goes on, with the same numbers as
+if nothing had happened.
 
 Several processes, on one machine or on more that share the results folder (DistributedDataParallel):
 
@@ -29,6 +31,7 @@ from functools import partial
 from typing import Any
 
 from snn_course import UsageError
+from snn_course.costs import memory
 from snn_course.networks.watch import Look
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
@@ -127,6 +130,7 @@ def fit(
     Raises: UsageError: fewer images than one batch, or a batch that the processes cannot share evenly.
         Diverged: the loss or a weight became nan or infinite. What was kept is the epoch before.
     """
+    memory.keep_freed()
     model, images, labels = _joined(net, run.device), images.to(run.device), labels.to(run.device)
     steps = _steps(len(labels), recipe.batch)
     optimizer = torch.optim.AdamW(net.parameters(), recipe.rate, weight_decay=recipe.decay, fused=True)

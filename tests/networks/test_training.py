@@ -201,6 +201,13 @@ def test_rate_is_one_cycle_and_epochs_are_announced(run, images, monkeypatch):
     assert 0 < rates[-1] < 1e-3
 
 
+def test_the_memory_of_a_step_is_kept_for_the_next(run, images, monkeypatch):
+    called = []
+    monkeypatch.setattr(training.memory, "keep_freed", lambda: called.append(len(called)))
+    training.fit(run, "net", Small(), *images, RECIPE)
+    assert called == [0]
+
+
 def test_check_is_kept_with_each_epoch(run, images):
     values = iter([1.0, 2.0, 3.0, 4.0])
     history = training.fit(run, "net", Small(), *images, RECIPE, check=lambda: next(values))
