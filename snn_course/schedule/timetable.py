@@ -38,7 +38,7 @@ TIMETABLE = {
     "08_feedforward_snn": Entry(6, 180, "alone"),  # the ladder of five ways
     "09_training_bptt": Entry(24, 540),
     "milestone_a_fashion_mnist": Entry(7, 1320),
-    "10_convolutional_snn": Entry(23, 2580),
+    "10_convolutional_snn": Entry(23, 1980),
     "11_neuromorphic_data_tonic": Entry(23, 660, "beside"),  # from an event to an answer
     "12_hardware_deep_dive": Entry(17, 840, "beside"),  # one frame on each device
     "13_recurrent_snn": Entry(24, 2280),

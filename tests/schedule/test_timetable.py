@@ -71,7 +71,6 @@ def test_the_course_at_quick_scale_takes_at_most_its_goal():
     assert on_two_cores("quick") <= 5 * 60
 
 
-@pytest.mark.xfail(strict=True, reason="the rewritten lessons take longer: 163 minutes are predicted")
 def test_the_course_at_cpu_scale_takes_at_most_its_goal():
     assert on_two_cores("cpu") <= 160 * 60
 
