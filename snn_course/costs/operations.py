@@ -121,7 +121,7 @@ class Counter:
                 _fan_out(module, x[:1], module.weight != 0),
             )
         every, used = self._fans[key]
-        active = (x != 0).sum(0, dtype=torch.float64)  # how often each input is not 0
+        active = (x != 0).sum(0, dtype=torch.int32).double()  # how often each input is not 0
         return round(float(every.sum()) * len(x)), round(float((active * used).sum()))
 
 
