@@ -1,6 +1,7 @@
 """Lesson 16: levels, spike counts and chip agree; balancing, waiting and the way to the chip are right."""
 
 import copy
+from dataclasses import replace
 
 from snn_course.runs import lesson
 from snn_course import akida_bridge
@@ -181,6 +182,33 @@ def test_score_counts_right_answers_and_spikes(ann):
     assert found.spikes[1] == pytest.approx(float(spikes[3]) / 30, rel=0.02)
     assert found.spikes[0] < found.spikes[1]
     assert L.accuracy_at(net, L.Pictures(x, labels + 10), 4) == 0
+
+
+def test_one_place_of_a_curve_has_the_numbers_of_that_time():
+    curve = L.Curve((1, 2, 8), [10.0, 20.0, 30.0], [1.0, 4.0, 9.0])
+    assert curve.only(2) == L.Curve((2,), [20.0], [4.0])
+    assert curve.only(8).at(8) == curve.at(8)
+
+
+def test_small_parts_give_what_one_large_part_gives(ann):
+    net, x = L.convert(ann, L.QCFS, pictures(20)), pictures(10)
+    scores, spikes = L.run_steps(net, x, 128)  # score takes 512 // 128 = 4 pictures at a time
+    labels = scores[-1].argmax(1)
+    found = L.score(net, L.Pictures(x, labels), (128,))
+    assert found.accuracy == [100]
+    assert found.spikes[0] == pytest.approx(float(spikes[-1]) / 10)
+
+
+def test_spikes_alone_are_trained_with_one_step_and_at_the_end_with_two(config, run, monkeypatch):
+    seen = []
+    step = L.training._step
+    monkeypatch.setattr(
+        L.training, "_step", lambda net, *rest: seen.append(net.num_steps) or step(net, *rest)
+    )
+    train = L.Pictures(pictures(128), torch.randint(10, (128,)))
+    net = L.train_directly(replace(config, direct=6), run, train)
+    assert seen == [1, 1, 1, 1, 1, 2]
+    assert net.num_steps == 2
 
 
 # ---------------------------------------------------------------------- the lesson's proofs
