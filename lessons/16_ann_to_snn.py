@@ -75,7 +75,7 @@ SCALES: lesson.Scales = {
 }
 TIMES = {  # numbers of steps T that are tried
     "quick": (1, 2, 4, 8, 16, 32),
-    "cpu": (1, 2, 4, 8, 16, 32, 64),
+    "cpu": (1, 2, 4, 8, 16, 32),
     "gpu": (1, 2, 4, 8, 16, 32, 64),
 }
 SHORT = 8  # the T that is taken apart, and the levels L of QCFS
@@ -465,7 +465,7 @@ def prove_rescaling(run: Run, ann: Any, x: Tensor) -> None:
 # Now the whole network. `convert` copies the ANN, balances its thresholds, and switches its
 # activations to spikes. The picture is shown at every step, as a current (*direct coding*,
 # lesson 02); the answer is the mean output of the last layer so far, times the read-out's
-# weights. One run of 64 steps (32 at quick scale) therefore gives the answers at all shorter
+# weights. One run of 32 steps (64 at gpu scale) therefore gives the answers at all shorter
 # times, too.
 #
 # Four conversions are compared, in the order in which people found them. "max, hard" has
@@ -477,9 +477,9 @@ def prove_rescaling(run: Run, ann: Any, x: Tensor) -> None:
 # 5 knows another way.
 #
 # The figure is the *accuracy-latency curve*. On its left, rates are coarse, and the last of
-# nine layers have hardly got enough current to fire. On its right, the network has come as
-# close to its ANN as it will. Where to stop is a choice: each step costs time, and spikes
-# cost energy.
+# nine layers have hardly got enough current to fire. On its right, the network comes close
+# to its ANN (the title says how close). Where to stop is a choice: each step costs time, and
+# spikes cost energy.
 
 
 # %%
