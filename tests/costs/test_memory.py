@@ -54,11 +54,11 @@ def test_two_measurements_do_not_mix():
 FAULTS = """
 import ctypes, resource, sys, torch
 from snn_course.costs import memory
-ctypes.CDLL(None).mallopt(memory.M_MMAP_THRESHOLD, 128 << 10)  # as it begins; later, luck moves it
+ctypes.CDLL(None).mallopt(-3, 128 << 10)  # M_MMAP_THRESHOLD as it begins; later, luck moves it
 if sys.argv[1] == "kept":
     assert memory.keep_freed()
 def work():
-    held = [torch.ones(24 * 2**18) for _ in range(5)]  # 24 MB each
+    held = [torch.ones(megabytes * 2**18) for megabytes in (24, 24, 24, 40, 40)]
     del held
 for _ in range(10):
     work()
