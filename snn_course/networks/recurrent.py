@@ -163,6 +163,30 @@ def alif_backward(
     return grad, by_beta, by_rho, by_jump
 
 
+def lstm(x: torch.Tensor, cell: nn.LSTM, before: nn.Linear | None = None) -> torch.Tensor:
+    """Run an LSTM of one layer over all time steps, from zero.
+
+    ``twins`` says when it runs compiled; else ``nn.LSTM`` itself does it. Compiled, ``before`` costs nothing:
+    two linear maps in a row are one, W (F x + f) + b = (W F) x + (W f + b).
+
+    Args:
+        x: inputs [T, B, I].
+        cell: its weights, as ``nn.LSTM(I or features of before, H)`` holds them.
+        before: a linear layer that x goes through first.
+
+    Returns: h [T, B, H].
+    """
+    weight, recurrent, *biases = (part.view_as(part) for part in cell.parameters())
+    twin = twins.compiled(x.new_empty(x.shape[1], len(weight)), len(x)) if x.numel() else None
+    if twin is None or torch.is_autocast_enabled(x.device.type) or x.dtype != weight.dtype:
+        return cell(x if before is None else before(x))[0]
+    bias = biases[0] + biases[1]
+    if before is not None:
+        weight, bias = weight @ before.weight, weight @ before.bias + bias
+    i, f, g, o = torch.cat((recurrent, weight, bias[:, None]), 1).chunk(4)
+    return twin.lstm(x, torch.cat((i, f, 2 * g, o)))
+
+
 def store_recall(
     num: int, delay: int, symbols: int = 8, cue: int = 5, flicker: float = 0.05
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -255,10 +279,12 @@ class Layer(nn.Module):
         jump = 0.0 if self.jump is None else self.jump
         return self.beta, self.rho, jump, weight if self.recurrent is None else self.recurrent.weight
 
-    def forward(self, cur: torch.Tensor) -> torch.Tensor:
-        """Give the spikes [T, B, num] of currents [T, B, num]."""
+    def forward(self, cur: torch.Tensor, before: nn.Linear | None = None) -> torch.Tensor:
+        """Give the spikes [T, B, num] of currents [T, B, num], or of what ``before`` makes of [T, B, I]."""
         if self.lstm is not None:
-            return fire(self.lstm(cur)[0] - self.threshold, self.surrogate)
+            return fire(lstm(cur, self.lstm, before) - self.threshold, self.surrogate)
+        if before is not None:
+            cur = before(cur)
         weight = None if self.recurrent is None else self.recurrent.weight
         cur = cur if self.recurrent is None else cur + self.bias
         return alif(cur, self.beta, self.rho, self.jump, weight, self.threshold, self.surrogate)[0]

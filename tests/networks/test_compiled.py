@@ -150,6 +150,46 @@ def test_alif_is_equal_bit_for_bit(
     assert_equal(compute)
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (28, 16, 9), (100, 3, 1)])
+def test_lstm_is_equal_to_rounding(shape: tuple[int, ...], recorded: bool, before: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.double).requires_grad_(recorded)
+    linear = torch.nn.Linear(shape[2], 6).double() if before else None
+    cell = torch.nn.LSTM(6 if before else shape[2], 13).double()
+    factor = torch.randn(*shape[:2], 13, dtype=torch.double)
+    learned = [*cell.parameters(), *(linear.parameters() if linear else ()), *([x] if recorded else ())]
+
+    def compute() -> list[torch.Tensor]:
+        h = recurrent.lstm(x, cell, linear)
+        with torch.no_grad():
+            again = recurrent.lstm(x, cell, linear)
+        return [h, again, *torch.autograd.grad((h * factor).sum(), learned)]
+
+    for own, expected in zip(*reversed(both(compute)), strict=True):
+        assert torch.dist(own, expected) <= 1e-12 * expected.norm()
+
+
+def test_lstm_over_many_steps_in_single_precision() -> None:
+    torch.manual_seed(0)
+    x, cell, linear = torch.rand(784, 4, 1), torch.nn.LSTM(16, 16), torch.nn.Linear(1, 16)
+    expected, own = both(lambda: recurrent.lstm(x, cell, linear))
+    assert torch.is_grad_enabled()
+    torch.testing.assert_close(own, expected, atol=2e-6, rtol=0)
+    grads = [torch.autograd.grad(h.square().mean(), list(cell.parameters())) for h in (expected, own)]
+    for one, other in zip(*grads, strict=True):
+        assert torch.dist(one, other) <= 1e-5 * one.norm()
+
+
+def test_lstm_of_another_type_or_of_nothing_is_left_to_pytorch() -> None:
+    cell = torch.nn.LSTM(3, 4)
+    with twins.forced(True):
+        assert recurrent.lstm(torch.zeros(5, 0, 3), cell).shape == (5, 0, 4)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert recurrent.lstm(torch.zeros(5, 2, 3), cell).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_winners_and_their_traces_are_equal_bit_for_bit(size: int) -> None:
     def compute() -> list[torch.Tensor]:
