@@ -249,6 +249,30 @@ def test_depth_starts_from_the_one_layer_of_before(run, config, monkeypatch):
     assert 5 < ends[0] < ends[1] < ends[2] == 10
 
 
+def test_further_seeds_train_what_has_a_spread(run, config, monkeypatch):
+    trained = []
+
+    def train(run, name, net, sets, *options):
+        trained.append(name)
+        return [{"check": 50.0, "seconds": 1.0}]
+
+    monkeypatch.setattr(L, "train", train)
+    images = torch.zeros(500, 1, 28, 28, dtype=torch.uint8), torch.zeros(500, dtype=torch.int64)
+    monkeypatch.setattr(L, "load_digits", lambda config, run: (images, images))
+    monkeypatch.setattr(run, "seed", 1)
+    L.main(config, run)
+    recalled = [f"recall {kind} {delay}" for delay in (5, 10) for kind in ("Leaky", "RLeaky", "ALIF")]
+    assert trained == ["rows RLeaky", "rows SLSTM", *recalled]
+    told = [measure for measure in run._measures if measure.startswith(("by", "horizon"))]
+    assert told == [
+        "by rows, RLeaky: accuracy",
+        "by rows, SLSTM: accuracy",
+        "horizon, Leaky",
+        "horizon, RLeaky",
+        "horizon, ALIF",
+    ]
+
+
 def test_price_of_recurrence():
     row = L.priced("a", {"check": 50.0, "seconds": 2.0}, 7, 1000, 3000)
     assert row[:5] == ["a", 50.0, 7, 1, 3]
