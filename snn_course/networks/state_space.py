@@ -18,6 +18,7 @@ Source: Dao and Gu (2024), Mamba-2: the block scan.
 """
 
 import math
+from typing import Any
 
 from snn_course.networks import neurons
 
@@ -48,17 +49,57 @@ def block_scan(a: torch.Tensor, c: torch.Tensor, u: torch.Tensor, batch: int) ->
 
     a and c are those of one step, complex [H, N].
     """
-    steps = torch.arange(BLOCK + 1, device=u.device)
-    power = a[..., None] ** steps  # a^0 ... a^49 [H, N, 50]
+    power = powers(a, BLOCK + 1)  # a^0 ... a^49 [H, N, 50]
     kernel = (c[..., None] * power[..., :-1]).sum(1).real  # [H, 49]
-    lag = steps[:-1, None] - steps[:-1]
+    steps = torch.arange(BLOCK, device=u.device)
+    lag = steps[:, None] - steps
     within = kernel[:, lag.clamp(min=0)] * (lag >= 0)  # what a step does to later ones of its block
     enter = power[..., :-1].flip(2)  # what a step leaves in the state at the end of its block [H, N, 49]
     leave = c[..., None] * power[..., 1:]  # what the state at the start adds to each step [H, N, 49]
-    u = u.expand(len(c), -1, -1)
-    added = torch.bmm(torch.cat((enter.real, enter.imag), 1), u)  # [H, 2 N, T / 49 * B]
-    starts = carry(power[..., -1:], added.view(len(c), 2, c.shape[1], -1, batch))
-    return torch.baddbmm(within @ u, torch.cat((leave.real, -leave.imag), 1).mT, starts)
+    entering = torch.cat((enter.real, enter.imag), 1)  # [H, 2 N, 49]
+    leaving = torch.cat((leave.real, -leave.imag), 1)
+    return _Blocks.apply(u.expand(len(c), -1, -1), within, entering, leaving, power[..., -1:], batch)
+
+
+def powers(a: torch.Tensor, count: int) -> torch.Tensor:
+    """Give a^0, a^1, ... [..., count], by doubling: a tenth of the time of ``a ** steps`` for complex a."""
+    power = torch.stack((torch.ones_like(a), a), -1)
+    while power.shape[-1] < count:
+        further = power * (power[..., -1:] * a[..., None])
+        power = torch.cat((power, further), -1)
+    return power[..., :count]
+
+
+class _Blocks(torch.autograd.Function):
+    """The matrix products of ``block_scan``; its way back is written out, since autograd's copies a lot."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: torch.Tensor,
+        within: torch.Tensor,
+        entering: torch.Tensor,
+        leaving: torch.Tensor,
+        hop: torch.Tensor,
+        batch: int,
+    ) -> torch.Tensor:
+        added = torch.bmm(entering, u)  # [H, 2 N, T / 49 * B]
+        starts = carry(hop, added.view(len(hop), 2, hop.shape[1], -1, batch))
+        ctx.save_for_backward(u, within, entering, leaving, hop, starts)
+        ctx.batch = batch
+        return torch.bmm(within, u).baddbmm_(leaving.mT, starts)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        u, within, entering, leaving, hop, starts = ctx.saved_tensors
+        by_added, by_hop = carry_back(hop, starts, torch.bmm(leaving, grad), ctx.batch)
+        by_u = None
+        if ctx.needs_input_grad[0]:
+            by_u = torch.bmm(within.mT, grad).baddbmm_(entering.mT, by_added)
+        by_within = torch.bmm(grad, u.mT)
+        by_entering = torch.bmm(by_added, u.mT)
+        return by_u, by_within, by_entering, torch.bmm(starts, grad.mT), by_hop, None
 
 
 def carry(hop: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
@@ -70,6 +111,24 @@ def carry(hop: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
         x = hop * x + added_now  # [H, N, B]
     states = torch.stack(starts, 2)
     return torch.cat((states.real, states.imag), 1).flatten(2)  # [H, 2 N, T / 49 * B]
+
+
+def carry_back(
+    hop: torch.Tensor, starts: torch.Tensor, by_starts: torch.Tensor, batch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Walk back over the blocks, from the gradient of what ``carry`` gave.
+
+    Returns: the gradients of added [H, 2 N, T / 49 * B] and of hop [H, N, 1].
+    """
+    shape = (len(hop), 2, hop.shape[1], -1, batch)
+    x, grad = (torch.complex(*part.view(shape).unbind(1)) for part in (starts, by_starts))  # [H, N, K, B]
+    by_added = torch.empty_like(grad)
+    later = torch.zeros_like(hop).expand_as(grad[:, :, 0])
+    for block in reversed(range(grad.shape[2])):
+        by_added[:, :, block] = later
+        later = grad[:, :, block] + hop.conj() * later
+    by_hop = (by_added * x.conj()).sum((2, 3)).unsqueeze(2)
+    return torch.cat((by_added.real, by_added.imag), 1).flatten(2), by_hop
 
 
 def atan_slope(mem: torch.Tensor) -> torch.Tensor:

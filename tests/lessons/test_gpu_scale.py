@@ -141,9 +141,9 @@ def test_lesson_18(device: Any) -> None:
 def test_lesson_20(device: Any) -> None:
     script, config = load(20)
     sets = {"train": pair(script.BATCH, 1, 28, 28), "test": pair(30, 1, 28, 28)}
-    nets, curves = script.compare_outputs(config, device, sets)
+    nets, scores = script.compare_outputs(config, device, sets)
     assert nets["deterministic"].out.in_features == config.width
-    assert all(len(curve) == 16 for curve in curves.values())
+    assert all(len(score["curve"]) == 16 for score in scores.values())
 
 
 def test_lesson_02(device: Any) -> None:

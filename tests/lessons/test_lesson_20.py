@@ -94,6 +94,25 @@ def test_slow_neurons_are_stable_for_any_length():
     assert a.abs().max() < 1
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_block_scan_has_the_gradients_of_the_recurrence(shared):
+    torch.manual_seed(0)
+    ssm = L.SSM(5, 3).double()
+    u = torch.randn(3 * 49, 2, 1 if shared else 5, dtype=torch.double, requires_grad=True)
+    weights = torch.randn(3 * 49, 2, 5, dtype=torch.double)
+    grads = []
+    for mem in (ssms.to_steps(ssm(ssms.to_blocks(u), 2), 2), ssm.recur(u)):
+        grads.append(torch.autograd.grad((mem * weights).sum(), [u, *ssm.parameters()]))
+    for own, expected in zip(*grads, strict=True):
+        assert torch.dist(own, expected) <= 1e-12 * expected.norm()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_powers_are_powers(count):
+    a = torch.polar(torch.rand(4, 3, dtype=torch.double), torch.randn(4, 3, dtype=torch.double))
+    torch.testing.assert_close(ssms.powers(a, count), a[..., None] ** torch.arange(count))
+
+
 def test_blocks_and_steps_are_inverse():
     u = torch.rand(98, 3, 5)
     blocks = ssms.to_blocks(u)
@@ -232,13 +251,25 @@ def test_crossover_is_the_length_from_which_the_ssm_stays_cheaper():
     assert L.crossover((1, 2, 4), [2, 2, 2], [3, 3, 3]) == "from 1 tokens"
 
 
+def test_another_draw_is_compared_with_the_first(run, sets, net):
+    net.output = "probabilistic"
+    few = sets["test"][0][:20], sets["test"][1][:20]
+    torch.manual_seed(0)
+    one = L.evaluate(net, *few)
+    torch.manual_seed(0)  # the same draw
+    L.draw_again(run, net, few, one)
+    assert run._measures["probabilistic: answers changed by a new draw"].values == [0.0]
+    assert net.output == "probabilistic"
+
+
 def test_training_learns_and_counts(config, run, sets, monkeypatch):
     monkeypatch.setattr(L, "OUTPUTS", {"deterministic": L.fired, "none": L.gelu})
     monkeypatch.setattr(L, "BATCH", 5)
-    nets, curves = L.compare_outputs(config, run, sets)
-    assert set(nets) == set(curves) == {"deterministic", "none", "plain LIF"}
-    assert len(curves["deterministic"]) == 16
-    assert curves["deterministic"][-1] > 20  # ten classes
+    nets, scores = L.compare_outputs(config, run, sets)
+    assert set(nets) == set(scores) == {"deterministic", "none", "plain LIF"}
+    curve = scores["deterministic"]["curve"]
+    assert len(curve) == 16
+    assert curve[-1] > 20  # ten classes
     score = L.evaluate(nets["deterministic"], *sets["test"])
     assert score["answers"].shape == (100,)
     assert all(0 < spikes < 784 * 6 for spikes in score["spikes"])
