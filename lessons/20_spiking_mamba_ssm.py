@@ -6,7 +6,7 @@ Reading:  Gu et al. (2022), S4D; Gu and Dao (2023), Mamba; Bal and Sengupta (202
 Run:      python lessons/20_spiking_mamba_ssm.py
 Expect:   96.7 ± 0.2 % with deterministic spikes, 96.4 ± 0.3 with probabilistic ones, 97.4 ± 0.2 with real
           numbers in their place, 55.7 ± 2.7 with leaky neurons. Pixel by pixel = all at once, with a memory
-          that never grows. 3 seeds, 27 minutes on two CPU cores.
+          that never grows. 3 seeds, 11 minutes on one CPU core.
 """
 
 # %% [markdown]

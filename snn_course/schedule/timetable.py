@@ -48,7 +48,7 @@ TIMETABLE = {
     "17_energy_and_export": Entry(8, 310),
     "18_spiking_transformers": Entry(23, 1440, "beside"),  # attention over more and more tokens
     "19_akida_deployment": Entry(18, 600, "beside"),  # one frame on the chip or its simulator
-    "20_spiking_mamba_ssm": Entry(22, 1620, "beside"),  # one more token
+    "20_spiking_mamba_ssm": Entry(22, 670, "beside"),  # one more token
     "capstone_pong": Entry(19, 300, "alone"),  # one decision
     "capstone_gameworld": Entry(6, 300, "alone"),  # one answer, and a game in real time
 }
