@@ -5,7 +5,7 @@ A recurrent layer multiplies a matrix in each step, which PyTorch does; the loop
 
 from typing import Any
 
-from snn_course.networks.compiled.leaky import GIVEN, at_spikes, formula
+from snn_course.networks.compiled.leaky import ATAN, GIVEN, at_spikes, formula
 from snn_course.networks.compiled.tools import BLOCK, Row, Rows, array, each_block, fma, kernel
 from snn_course.networks.surrogates import Surrogate
 
@@ -174,6 +174,51 @@ def _backward(
 
 
 @kernel
+def _plain_backward(
+    first: int,
+    last: int,
+    begin: int,
+    end: int,
+    mem: Rows,
+    grad_spk: Rows,
+    back: Row,
+    beta: Row,
+    threshold: float,
+    slope: int,
+    c: float,
+    d: float,
+    grad: Rows,
+    work: Rows,
+) -> None:
+    """Do what ``_backward`` does, in fewer passes, where nothing adapts and only spikes have gradients."""
+    for left in range(first, last, BLOCK):
+        here = slice(left, min(left + BLOCK, last))
+        b = beta[here]
+        for t in range(end - 1, begin - 1, -1):
+            by_spk = grad_spk[t, here]
+            if len(back):
+                by_spk = work[0, here]
+                by_spk[:] = back[here] + grad_spk[t, here]
+            later = grad[t + 1, here] if t + 1 < len(mem) else work[3, here]  # zeros
+            _plain_step(grad[t, here], later, mem[t, here], by_spk, b, threshold, slope, c, d)
+
+
+@kernel
+def _plain_step(
+    g: Row, later: Row, m: Row, by_spk: Row, b: Row, threshold: float, slope: int, c: float, d: float
+) -> None:
+    one = m.dtype.type(1)
+    if slope == ATAN:
+        for j in range(len(g)):
+            x = (m[j] - threshold) * c
+            g[j] = fma(later[j], b[j], one / (x * x + d) * by_spk[j])
+    else:
+        for j in range(len(g)):
+            x = abs(m[j] - threshold) * c + one
+            g[j] = fma(later[j], b[j], one / (x * x) * by_spk[j])
+
+
+@kernel
 def _at_threshold(
     by_spk: Row, x: Row, mem: Rows, adapt: Rows, t: int, here: Any, jump: Row, threshold: float
 ) -> None:
@@ -234,13 +279,18 @@ def alif_backward(
         parts = [_flat(x if x is None else x.contiguous(), mem) for x in (adapt, grad_spk, grad_mem)]
         ends = [_flat(grad), mem.new_zeros(4, row), sums[0] if learn_beta else sums[0, :0], sums[1], sums[2]]
         settings = [*rows, scalars[0], kind, *scalars[1:], *ends]
+        function = _backward
+        if adapt is None and grad_mem is None and grad_spk is not None and not learn_beta:
+            function = _plain_backward
+            parts = parts[1:2]
+            settings = [rows[0], scalars[0], kind, *scalars[1:], *ends[:2]]
         if weight is None:
-            each_block(_backward, row, 0, len(mem), _flat(mem), *parts, mem.new_empty(0), *settings)
+            each_block(function, row, 0, len(mem), _flat(mem), *parts, mem.new_empty(0), *settings)
         else:
             before, after = ([array(x) for x in part] for part in ([_flat(mem), *parts], settings))
             back = torch.zeros_like(mem[0])
             for t in reversed(range(len(mem))):
                 if t + 1 < len(mem):
                     torch.mm(grad[t + 1], weight, out=back)
-                _backward(0, row, t, t + 1, *before, array(back.flatten()), *after)
+                function(0, row, t, t + 1, *before, array(back.flatten()), *after)
     return grad, *(total.view(mem.shape[1:]) for total in sums)
