@@ -41,7 +41,7 @@ TIMETABLE = {
     "10_convolutional_snn": Entry(23, 1980),
     "11_neuromorphic_data_tonic": Entry(23, 660, "beside"),  # from an event to an answer
     "12_hardware_deep_dive": Entry(17, 840, "beside"),  # one frame on each device
-    "13_recurrent_snn": Entry(24, 2280),
+    "13_recurrent_snn": Entry(24, 1320),
     "14_loss_and_regularization": Entry(23, 2520),
     "15_stdp_online_learning": Entry(25, 570),
     "16_ann_to_snn": Entry(19, 1740),

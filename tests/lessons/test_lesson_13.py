@@ -249,6 +249,20 @@ def test_depth_starts_from_the_one_layer_of_before(run, config, monkeypatch):
     assert 5 < ends[0] < ends[1] < ends[2] == 10
 
 
+@pytest.mark.parametrize(("delays", "expected"), [((20, 80, 160), [20, 80]), ((100, 200), [100])])
+def test_depth_asks_no_delay_over_80(run, monkeypatch, delays, expected):
+    asked = []
+
+    def once(run, kind, delay, sets, depth):
+        asked.append(delay)
+        return 90.0
+
+    monkeypatch.setattr(L, "recall_once", once)
+    config = L.Config(scale="quick", device="cpu", delays=delays)
+    L.recall_by_depth(config, run, [90.0] * len(delays))
+    assert asked == expected
+
+
 def test_further_seeds_train_what_has_a_spread(run, config, monkeypatch):
     trained = []
 
