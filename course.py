@@ -17,7 +17,7 @@
 
     python3 course.py list         the scripts, their questions, last results
     python3 course.py env          what works on this machine
-    python3 course.py test         the tests; options go to pytest
+    python3 course.py test         the tests, on all cores; options go to pytest
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 it needs.
 """
@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import importlib.util
 import os
 import re
 import shlex
@@ -100,9 +101,23 @@ def run(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run the tests; the arguments go to pytest, which runs in the course's folder."""
+    """Run the tests, on all cores; the arguments go to pytest, which runs in the course's folder."""
     hand_over(["test", *arguments])
-    return in_environment("-m", "pytest", *arguments, folder=ROOT)
+    return in_environment("-m", "pytest", *on_all_cores(arguments), *arguments, folder=ROOT)
+
+
+def on_all_cores(arguments: list[str]) -> list[str]:
+    """Tell pytest how many tests to run side by side (pytest-xdist), in the groups of ``tests/conftest.py``.
+
+    None where someone looks on, says how many, or names files: the tests of a file share a process.
+    """
+    from snn_course.schedule import capacity
+
+    alone = re.compile(r"-[nsp]|--(numprocesses|dist|capture=no|pdb|trace|co\b|collect)|.*\.py\b")
+    at_once = capacity.scripts_at_once(most=8)
+    if at_once == 1 or any(map(alone.match, arguments)) or not importlib.util.find_spec("xdist"):
+        return []
+    return ["-n", str(at_once)]
 
 
 def env(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ import course
 from snn_course.runs import scripts
 from snn_course import ROOT, UsageError
 from snn_course.machine import setup
+from snn_course.schedule import capacity
 from tests.course.small_course import make_venv
 
 import pytest
@@ -310,3 +311,33 @@ def test_an_index_that_cannot_be_reached_costs_little_time(monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", slow)
     assert not setup._answers("http://example.invalid/")
     assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cores", "expected"),
+    [
+        ([], 2, ["-n", "2"]),
+        (["-m", "slow"], 4, ["-n", "4"]),
+        (["-q", "tests/runs", "-k", "test_a"], 3, ["-n", "3"]),
+        ([], 1, []),
+        (["-n", "0"], 2, []),
+        (["-n3"], 2, []),
+        (["--dist", "no"], 2, []),
+        (["-p", "no:xdist"], 2, []),
+        (["tests/runs", "-s"], 2, []),
+        (["--pdb"], 2, []),
+        (["--collect-only"], 2, []),
+        (["tests/lessons/test_lesson_07.py"], 2, []),
+        (["tests/lessons/test_lesson_07.py::test_a"], 2, []),
+    ],
+)
+def test_tests_run_side_by_side_unless_someone_looks_on(monkeypatch, arguments, cores, expected):
+    monkeypatch.setattr(capacity, "scripts_at_once", lambda most: min(most, cores))
+    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: name == "xdist")
+    assert course.on_all_cores(arguments) == expected
+
+
+def test_without_xdist_tests_run_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(capacity, "scripts_at_once", lambda most: most)
+    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None)
+    assert course.on_all_cores([]) == []

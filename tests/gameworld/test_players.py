@@ -271,9 +271,12 @@ def test_added_think_time_is_added_and_counts_what_was_held_back():
                 time.sleep(hold)
                 return contract.Action(press=True, seconds=0)
 
-        begun = time.perf_counter()
-        contract.Slow(Holding(), think).act(b"")
-        assert think <= time.perf_counter() - begun < think + 0.03
+        took = []
+        for _ in range(5):  # on a busy machine one of them may wait for its turn
+            begun = time.perf_counter()
+            contract.Slow(Holding(), think).act(b"")
+            took.append(time.perf_counter() - begun)
+        assert think <= min(took) < think + 0.03
     begun = time.perf_counter()
     assert players.Thinker(players.Jumper(), 0.05).decide(np.zeros((36, 150), np.uint8))
     assert time.perf_counter() - begun >= 0.05
