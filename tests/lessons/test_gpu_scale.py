@@ -124,10 +124,12 @@ def test_lesson_13_by_rows(device: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["RLeaky", "RALIF", "chrono SLSTM"])
 def test_lesson_13_by_pixels(device: Any, kind: str) -> None:
+    """One kind reads 784 pixels one by one; the others eight a step, which takes an eighth of the time."""
     script, config = load(13)
+    steps = 784 if kind == "RLeaky" else 98
     sets = pair(256, 1, 28, 28), pair(20, 1, 28, 28)
-    net = script.make(device, kind, (1, config.hidden // 2, 10), 784, 784)
-    assert len(script.train(device, kind, net, sets, 784, 1, 256)) == 1
+    net = script.make(device, kind, (784 // steps, config.hidden // 2, 10), steps, steps)
+    assert len(script.train(device, kind, net, sets, steps, 1, 256)) == 1
 
 
 def test_lesson_18(device: Any) -> None:
