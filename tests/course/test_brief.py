@@ -1,6 +1,7 @@
 """README, the tutor's brief and the corrections: each command, path and place that they name is there."""
 
 import ast
+import functools
 import re
 import shlex
 import subprocess
@@ -32,6 +33,15 @@ def test_there_are_commands_to_try():
     assert named >= {"run", "test", "start", "check", "hint", "hunt", "quiz", "next", "report", "env", "list"}
 
 
+@functools.cache
+def help_of(command):
+    """Ask a command for its help, once."""
+    start = [sys.executable, str(ROOT / "course.py"), command, "--help"]
+    done = subprocess.run(start, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize(("script", "rest"), commands(), ids=lambda value: value.replace("/", "_") or "alone")
 def test_a_command_is_understood(script, rest):
     """Ask for its help, with the same words; what is wrong with them is said before."""
@@ -41,11 +51,9 @@ def test_a_command_is_understood(script, rest):
         return
     if not words:
         return
-    command = [sys.executable, str(ROOT / "course.py"), words[0], "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
-    assert done.returncode == 0, done.stderr
+    shown = help_of(words[0])
     for option in (word for word in words[1:] if word.startswith("--")):
-        assert option in done.stdout
+        assert option in shown
     for name in (word for word in words[1:] if not word.startswith("-")):
         if words[0] not in ("test",) and not name.isalpha():
             assert scripts.pick([name], scripts.find(ROOT))
