@@ -46,7 +46,7 @@ TIMETABLE = {
     "15_stdp_online_learning": Entry(25, 570),
     "16_ann_to_snn": Entry(19, 1740),
     "17_energy_and_export": Entry(8, 310),
-    "18_spiking_transformers": Entry(23, 1440, "beside"),  # attention over more and more tokens
+    "18_spiking_transformers": Entry(23, 1240, "beside"),  # attention over more and more tokens
     "19_akida_deployment": Entry(18, 600, "beside"),  # one frame on the chip or its simulator
     "20_spiking_mamba_ssm": Entry(22, 670, "beside"),  # one more token
     "capstone_pong": Entry(19, 300, "alone"),  # one decision
