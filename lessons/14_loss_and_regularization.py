@@ -528,9 +528,9 @@ def under_noise(
 
 # %%
 STRENGTHS: dict[str, tuple[float, ...]] = {
-    "L1": (0.3, 1.0, 3.0, 10.0, 30.0),
-    "L2": (1.0, 10.0, 100.0, 1000.0, 10_000.0),
-    "budget": (0.1, 0.05, 0.02, 0.01, 0.005),  # the highest rate that is free
+    "L1": (1.0, 3.0, 10.0, 30.0),
+    "L2": (10.0, 100.0, 1000.0, 10_000.0),
+    "budget": (0.05, 0.02, 0.01, 0.005),  # the highest rate that is free
 }
 QUICK: dict[str, tuple[float, ...]] = {  # the catch is among them
     "L1": (3.0, 300.0),

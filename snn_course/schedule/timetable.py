@@ -42,9 +42,9 @@ TIMETABLE = {
     "11_neuromorphic_data_tonic": Entry(23, 660, "beside"),  # from an event to an answer
     "12_hardware_deep_dive": Entry(17, 840, "beside"),  # one frame on each device
     "13_recurrent_snn": Entry(24, 1320),
-    "14_loss_and_regularization": Entry(23, 2520),
+    "14_loss_and_regularization": Entry(23, 1320),
     "15_stdp_online_learning": Entry(25, 570),
-    "16_ann_to_snn": Entry(19, 1740),
+    "16_ann_to_snn": Entry(19, 1080),
     "17_energy_and_export": Entry(8, 310),
     "18_spiking_transformers": Entry(23, 1240, "beside"),  # attention over more and more tokens
     "19_akida_deployment": Entry(18, 600, "beside"),  # one frame on the chip or its simulator
