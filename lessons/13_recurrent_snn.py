@@ -772,6 +772,11 @@ def highest(values: dict[str, float]) -> str:
     return max(values, key=values.__getitem__)
 
 
+def lowest(values: dict[str, float]) -> str:
+    """Give the name of the lowest value."""
+    return min(values, key=values.__getitem__)
+
+
 def gradient_norms(run: lesson.Run, kind: str, x: Tensor, y: Tensor) -> list[float]:
     """Give |dL/dcur[T - 1 - lag]| over |dL/dcur[T - 1]| by lag, for an error at the last pixel."""
     net = make(run, kind, [1, 64, 10], 784, 1).double()
@@ -812,7 +817,7 @@ def title_of_gradients(norms: Curves, lag: int) -> str:
     """Say what is left of an error after some steps, for the kinds with most and least."""
     ends = {kind: curve[lag] for kind, curve in norms.items()}
     most = highest(ends)
-    least = min(ends, key=ends.__getitem__)
+    least = lowest(ends)
     return f"{lag} steps back: {ends[most]:.0e} of the error in {most}, {ends[least]:.0e} in {least}"
 
 
@@ -1190,17 +1195,19 @@ def by_pixels(config: Config, run: lesson.Run, sets: Sets) -> None:
     draw_pixels(run, curves, len(sets[0][1]))
     ends = {kind: curve[-1] for kind, curve in curves.items()}
     best = highest(ends)
+    worst = lowest(ends)
     run.say(
-        f"By pixels {best} is best with {ends[best]:.0f} %, Leaky has {ends['Leaky']:.0f} %; guessing 10 "
-        f"%. One test image of {len(sets[1][1])} is {100 / len(sets[1][1]):.2g} points."
+        f"By pixels {best} is best with {ends[best]:.0f} %, {worst} worst with {ends[worst]:.0f} %; guessing "
+        f"gives 10 %. One test image of {len(sets[1][1])} is {100 / len(sets[1][1]):.2g} points."
     )
 
 
 def title_of_pixels(curves: Curves, count: int) -> str:
-    """Say which kind is best by pixels, and what Leaky has."""
+    """Say which kinds are best and worst by pixels."""
     ends = {kind: curve[-1] for kind, curve in curves.items()}
     best = highest(ends)
-    return f"784 pixels, {count} images: highest {best}, {ends[best]:.0f} %; Leaky {ends['Leaky']:.0f} %"
+    worst = lowest(ends)
+    return f"784 pixels, {count} images: {best} {ends[best]:.0f} % right, {worst} {ends[worst]:.0f} %"
 
 
 def draw_pixels(run: lesson.Run, curves: Curves, count: int) -> None:

@@ -294,8 +294,8 @@ def test_price_of_recurrence():
 
 
 def test_pixels_are_drawn_as_measured(run, monkeypatch):
-    curves = {kind: [20.0, 30.0] for kind in L.KINDS} | {"ALIF": [40.0, 50.0]}
-    assert L.title_of_pixels(curves, 64) == "784 pixels, 64 images: highest ALIF, 50 %; Leaky 30 %"
+    curves = {kind: [20.0, 30.0] for kind in L.KINDS} | {"ALIF": [40.0, 50.0], "RLeaky": [20.0, 10.0]}
+    assert L.title_of_pixels(curves, 64) == "784 pixels, 64 images: ALIF 50 % right, RLeaky 10 %"
     drawn = []
     monkeypatch.setattr(L.figures.Axes, "plot", lambda ax, *args, **options: drawn.append(args))
     monkeypatch.setattr(L.figures, "legend_outside", lambda ax: None)
