@@ -8,6 +8,26 @@ from snn_course.networks import twins
 import torch
 
 
+def currents(spk: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Give the currents [T, B, N] that spikes [T, B, P] send through weights [N, P].
+
+    Compiled, only the weights of spikes are added; that is another order of the sums than PyTorch's.
+    """
+    if twin := twins.compiled(spk[0], len(spk)):
+        return twin.currents(spk, weight)
+    return spk @ weight.T
+
+
+def sums_at_spikes(out: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
+    """Give the sum [N, P] of the traces [T, B, P] that each neuron finds when it fires, from [T, B, N].
+
+    The order of the sums differs as in ``currents``.
+    """
+    if twin := twins.compiled(trace[0], len(trace)):
+        return twin.sums_at_spikes(out, trace)
+    return out.flatten(0, 1).T @ trace.flatten(0, 1)
+
+
 def compete(cur: torch.Tensor, threshold: torch.Tensor, beta: float, gain: float, due: float) -> torch.Tensor:
     """Let neurons compete: in each step and sample, the one that is highest above its threshold fires alone.
 

@@ -32,7 +32,7 @@ def pixel_spikes(pixels: torch.Tensor, num_steps: int, rate: float = 0.5) -> tor
     """
     x = pixels.float()
     x = x * (9.2 * rate / x.norm(dim=1, keepdim=True).clamp(min=1e-9))  # 9.2: mean length over MNIST
-    return (torch.rand(num_steps, *x.shape, device=x.device) < x).float()
+    return torch.rand(num_steps, *x.shape, device=x.device).lt_(x)  # in place: 1 where it is below
 
 
 # ---------------------------------------------------------------------- snnTorch's learner

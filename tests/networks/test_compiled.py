@@ -10,6 +10,7 @@ from snn_course.runs import lesson
 from snn_course import ROOT, UsageError
 from snn_course.networks import neurons, recurrent, twins
 from snn_course.networks.neurons import RESETS
+from snn_course.rules import fast
 
 import pytest
 import torch
@@ -194,17 +195,49 @@ def test_lstm_of_another_type_or_of_nothing_is_left_to_pytorch() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_winners_and_their_traces_are_equal_bit_for_bit(size: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_winners_have_equal_spikes_and_thresholds_and_weights_but_for_rounding(size: int, dtype: Any) -> None:
     def compute() -> list[torch.Tensor]:
         torch.manual_seed(0)
         layer = L15.Winners(size)
-        layer.threshold.fill_(5.0)
-        spk = (torch.rand(20, 6, 784) < 0.1).float()
+        layer.weight = layer.weight.to(dtype)
+        layer.threshold = torch.full((size,), 5.0, dtype=dtype)
+        spk = (torch.rand(20, 6, 784) < 0.1).to(dtype)
         results = [layer(spk, 0.05).clone() for _ in range(3)]
-        return [*results, layer.weight, layer.threshold, layer.traces(spk)]
+        return [*results, layer.threshold, layer.traces(spk), layer.weight]
 
-    assert_equal(compute)
-    assert compute()[0].sum() > 0
+    (*exact, weight), (*expected, own) = both(compute)
+    for one, other in zip(exact, expected, strict=True):
+        assert torch.equal(one, other)
+    assert exact[0].sum() > 0
+    torch.testing.assert_close(weight, own, rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-14)
+
+
+@given(
+    st.sampled_from([(1, 1, 1, 1), (3, 2, 9, 5), (2, 3, 40, 7), (4, 0, 3, 2), (2, 2, 0, 3)]),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_sums_over_few_spikes_are_matrix_products(
+    shape: tuple[int, ...], chance: float, swapped: bool
+) -> None:
+    torch.manual_seed(0)
+    steps, batch, pixels, size = shape
+    layout = (steps, pixels, batch) if swapped else (steps, batch, pixels)
+    spk = (torch.rand(layout) < chance).double()
+    spk = spk.transpose(1, 2) if swapped else spk  # a layout that is not contiguous
+    graded = spk * torch.rand(steps, batch, pixels, dtype=torch.float64)  # values other than 0 and 1
+    weight = torch.rand(size, pixels, dtype=torch.float64)
+    out = (torch.rand(steps, batch, size) < chance).double()
+    for compute in (
+        lambda: fast.currents(spk, weight),
+        lambda: fast.currents(graded, weight),
+        lambda: fast.sums_at_spikes(out, graded),
+    ):
+        expected, own = both(compute)
+        assert own.shape == expected.shape
+        torch.testing.assert_close(own, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -8,17 +8,19 @@ each step, in blocks that stay in the cache from one step to the next.
 
 from snn_course.networks.compiled.alif import alif_backward, alif_forward, knows
 from snn_course.networks.compiled.leaky import leaky_backward, leaky_forward
-from snn_course.networks.compiled.local import compete, eligibility, peak_traces
+from snn_course.networks.compiled.local import compete, currents, eligibility, peak_traces, sums_at_spikes
 from snn_course.networks.compiled.lstm import lstm
 
 __all__ = [
     "alif_backward",
     "alif_forward",
     "compete",
+    "currents",
     "eligibility",
     "knows",
     "leaky_backward",
     "leaky_forward",
     "lstm",
     "peak_traces",
+    "sums_at_spikes",
 ]

@@ -10,6 +10,61 @@ import torch
 
 
 @kernel
+def _currents(spk: Rows, weight: Rows, cur: Rows) -> None:
+    """Add up, for each row, the weights [P, N] of what is not 0 in it: four rows of weights at a time."""
+    where = np.empty(spk.shape[1], np.int64)
+    for r in range(len(spk)):
+        s = spk[r]
+        c = cur[r]
+        count = 0
+        for p in range(len(s)):
+            where[count] = p
+            count += s[p] != 0
+        c[:] = 0
+        fours = count - count % 4
+        for k in range(0, fours, 4):
+            p, q, u, v = where[k], where[k + 1], where[k + 2], where[k + 3]
+            _add_four(c, weight[p], weight[q], weight[u], weight[v], s[p], s[q], s[u], s[v])
+        for k in range(fours, count):
+            w = weight[where[k]]
+            x = s[where[k]]
+            for j in range(len(c)):
+                c[j] += x * w[j]
+
+
+@kernel
+def _add_four(c: Row, w0: Row, w1: Row, w2: Row, w3: Row, x0: float, x1: float, x2: float, x3: float) -> None:
+    for j in range(len(c)):
+        c[j] += (x0 * w0[j] + x1 * w1[j]) + (x2 * w2[j] + x3 * w3[j])
+
+
+def currents(spk: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Give ``spk @ weight.T`` [T, B, N] for few spikes [T, B, P]; sums are made in another order."""
+    cur = spk.new_empty(*spk.shape[:2], len(weight))
+    _currents(array(spk.contiguous().flatten(0, 1)), array(weight.T.contiguous()), array(cur.flatten(0, 1)))
+    return cur
+
+
+@kernel
+def _sums_at_spikes(out: Rows, trace: Rows, total: Rows) -> None:
+    for r in range(len(out)):
+        s = out[r]
+        x = trace[r]
+        for n in range(len(s)):
+            if s[n] != 0:
+                row = total[n]
+                for p in range(len(x)):
+                    row[p] += s[n] * x[p]
+
+
+def sums_at_spikes(out: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
+    """Give the sum [N, P] of traces [T, B, P] over the few spikes [T, B, N] of each neuron."""
+    total = trace.new_zeros(out.shape[2], trace.shape[2])
+    _sums_at_spikes(*(array(x.contiguous().flatten(0, 1)) for x in (out, trace)), array(total))
+    return total
+
+
+@kernel
 def _compete(
     cur: np.ndarray, mem: Rows, threshold: Row, beta: float, gain: float, due: float, out: np.ndarray
 ) -> None:
