@@ -41,6 +41,9 @@ BLOCK = 2**17
 SHARED_BLOCK = 2**15 - 1
 """The same with several threads: PyTorch splits longer pieces among them, and on a busy machine they wait."""
 
+GPU_BLOCK = 2**25
+"""The same on a GPU, for its memory's sake: 134 MB, of which the surrogate makes some copies."""
+
 
 class LeakyScan(torch.autograd.Function):
     """The two recurrences at the top of this module, over rows [T, M]. One row is one time step.
@@ -159,8 +162,9 @@ def leaky_backward(
 
 
 def _blocks(mem: torch.Tensor) -> Iterator[slice]:
-    """Cut [T, M] into pieces of successive steps, the last piece first. A GPU takes all in one."""
-    size = mem.numel() if mem.is_cuda else BLOCK if torch.get_num_threads() == 1 else SHARED_BLOCK
+    """Cut [T, M] into pieces of successive steps, the last piece first."""
+    on_cpu = BLOCK if torch.get_num_threads() == 1 else SHARED_BLOCK
+    size = on_cpu if mem.device.type == "cpu" else GPU_BLOCK
     steps = max(1, size // max(1, mem.shape[1]))
     for first in reversed(range(0, len(mem), steps)):
         yield slice(first, first + steps)

@@ -8,7 +8,8 @@ What makes it fast: the data set lies on the device as bytes, and a batch is one
 a batch at a time; matrices are multiplied in bfloat16 where the machine can; AdamW is fused; and the process
 keeps the memory of one step for the next (``costs.memory.keep_freed``: a step of lesson 10 takes 0.9 of the
 time, an evaluation 0.8). Each epoch is kept: after a kill, the same command goes on, with the same numbers as
-if nothing had happened.
+if nothing had happened. At gpu scale it first compares the memory that it will need with what the GPU has,
+and says how long it will take (``budget.py``).
 
 Several processes, on one machine or on more that share the results folder (DistributedDataParallel):
 
@@ -25,13 +26,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from snn_course import UsageError
-from snn_course.costs import memory
+from snn_course.costs import memory, shapes
+from snn_course.networks import budget
 from snn_course.networks.watch import Look
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
@@ -92,13 +94,15 @@ class Recipe:
     decay: float = 0.01
     """Weight decay of AdamW."""
     loss: Callable[[Any, torch.Tensor], torch.Tensor] = smooth_cross_entropy
-    """Of what the network gives and the labels [B]."""
+    """Of what the network gives and the labels [B]: the mean over the batch."""
     augment: Batch = flip_and_shift
     """From a batch of bytes [B, ...] to another one, in training alone."""
     prepare: Batch = pixels
     """From a batch of bytes [B, ...] to what the network takes."""
     bf16: bool | None = None
     """Multiply matrices in bfloat16; None: where the machine does so in hardware."""
+    parts: int = 1
+    """Pieces of a batch, taken one by one, gradients added up: less memory, and batch norm sees a piece."""
     at_epoch: Callable[[int], Any] = lambda epoch: None
     """Called with the number of each epoch, from 0, before it begins: to change num_steps, for example."""
 
@@ -114,63 +118,126 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train ``net``, or go on where a killed run with this ``name`` stopped.
 
-    Once an epoch it looks at the layers, and prints one line if one never or always fires, if spikes or
-    gradient do not get through, or if something is nan (``watch.py``); each kind once.
+    Once an epoch it looks at the layers, and prints one line if one is silent or gives nan (``watch.py``).
 
     Args:
         run: gives the device, keeps the state of each epoch, shows the progress.
         name: of the kept state; each training of a run needs its own.
         net: on the device of the run. Its forward takes what ``recipe.prepare`` gives.
-        images: uint8 [N, ...], or any other type that ``augment`` and ``prepare`` take.
-        labels: int64 [N].
+        images, labels: uint8 [N, ...], or any other type that ``augment`` and ``prepare`` take; int64 [N].
         recipe: how to train.
         check: called after each epoch, for a value to watch, such as an accuracy.
 
     Returns: for each epoch mean "loss", "seconds" so far (CPU time of this process; on a GPU, time), "check".
-    Raises: UsageError: fewer images than one batch, or a batch that the processes cannot share evenly.
-        Diverged: the loss or a weight became nan or infinite. What was kept is the epoch before.
+    Raises: UsageError: fewer images than one batch, a batch that the processes cannot share evenly, or a GPU
+        without room. Diverged: the loss or a weight became nan or infinite. The epoch before it was kept.
     """
-    memory.keep_freed()
-    model, images, labels = _joined(net, run.device), images.to(run.device), labels.to(run.device)
-    steps = _steps(len(labels), recipe.batch)
-    optimizer = torch.optim.AdamW(net.parameters(), recipe.rate, weight_decay=recipe.decay, fused=True)
-    state: dict[str, Any] = run.load(name, net=net, optimizer=optimizer) or {"history": []}
+    work = _Work(run, name, net, images, labels, recipe)
+    state: dict[str, Any] = run.load(name, net=net, optimizer=work.optimizer) or {"history": []}
     history: list[dict[str, float]] = state["history"]
     if history:  # this training was cut off: go on
         recipe.at_epoch(len(history) - 1)  # there may be no further one
-    look = Look(net, partial(run.console.print, markup=False), name)
-    clock = time.perf_counter if run.device.type == "cuda" else time.process_time
     for epoch in range(len(history), recipe.epochs):
-        begun, losses = clock(), []
-        recipe.at_epoch(epoch)
-        batches = torch.randperm(len(labels)).to(run.device).split(recipe.batch)[:steps]
-        for number, rows in enumerate(run.progress(batches, f"{name}, epoch {epoch + 1}")):
-            done = (epoch + number / steps) / recipe.epochs  # 0..1
-            rate = recipe.rate * np.interp(done, (0, recipe.warm, 1), (0, 1, 0))
-            optimizer.param_groups[0]["lr"] = float(rate)
-            take = partial(_step, model, optimizer, recipe, images[rows], labels[rows])
-            losses.append(look(take) if number == steps - 1 else take())
-            if number % LOOK == 0:
-                finite(losses[-1])
-        spent = clock() - begun + (history[-1]["seconds"] if history else 0)
-        loss = finite(_mean(losses), net)
-        history.append({"loss": loss, "seconds": spent} | ({"check": check()} if check else {}))
-        run.save(name, {"history": history, "net": net.state_dict(), "optimizer": optimizer.state_dict()})
+        loss, spent = work.epoch(epoch)
+        before = history[-1]["seconds"] if history else 0
+        history.append({"loss": finite(loss, net), "seconds": before + spent})
+        if check:
+            history[-1]["check"] = check()
+        kept = {"net": net.state_dict(), "optimizer": work.optimizer.state_dict()}
+        run.save(name, {"history": history, **kept})
     return history
 
 
-def _step(model: nn.Module, optimizer: Any, recipe: Recipe, *joint: torch.Tensor) -> torch.Tensor:
-    """Take one training step on this process's slice of the joint batch. Returns: its loss."""
+class _Work:
+    """What one training needs from step to step."""
+
+    def __init__(
+        self, run: Run, name: str, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe
+    ) -> None:
+        memory.keep_freed()
+        self.run, self.name = run, name
+        self.steps = _steps(len(labels), recipe.batch)
+        self.images = images.to(run.device)
+        self.labels = labels.to(run.device)
+        self.recipe = fitting(run, name, net, self.images, self.labels, recipe)
+        self.model = _joined(net, run.device)
+        self.optimizer = torch.optim.AdamW(
+            net.parameters(), recipe.rate, weight_decay=recipe.decay, fused=True
+        )
+        self.look = Look(net, partial(run.console.print, markup=False), name)
+        self.pace = budget.Pace(run, name, self.steps * recipe.epochs)
+
+    def epoch(self, epoch: int) -> tuple[float, float]:
+        """Go through all images once. Returns: the mean loss, and how many seconds it took."""
+        clock = time.perf_counter if self.run.device.type == "cuda" else time.process_time
+        begun = clock()
+        self.recipe.at_epoch(epoch)
+        losses: list[torch.Tensor] = []
+        rows_of = torch.randperm(len(self.labels)).to(self.run.device).split(self.recipe.batch)[: self.steps]
+        for number, rows in enumerate(self.run.progress(rows_of, f"{self.name}, epoch {epoch + 1}")):
+            self.optimizer.param_groups[0]["lr"] = self.rate(epoch + number / self.steps)
+            take = partial(self.step, self.images[rows], self.labels[rows])
+            losses.append(self.look(take) if number == self.steps - 1 else take())
+            if number % LOOK == 0:
+                finite(losses[-1])  # waits for the GPU
+                self.pace.look(epoch * self.steps + number)
+        return _mean(losses), clock() - begun
+
+    def rate(self, epochs: float) -> float:
+        """Give the learning rate after so many epochs: it rises and falls."""
+        recipe = self.recipe
+        return float(recipe.rate * np.interp(epochs / recipe.epochs, (0, recipe.warm, 1), (0, 1, 0)))
+
+    def step(self, *joint: torch.Tensor) -> torch.Tensor:
+        """Take one training step on this process's slice of the joint batch. Returns: its loss."""
+        self.optimizer.zero_grad()
+        loss = leave_gradients(self.model, self.recipe, *joint)
+        self.optimizer.step()
+        return loss
+
+
+def leave_gradients(model: nn.Module, recipe: Recipe, *joint: torch.Tensor) -> torch.Tensor:
+    """Add the gradients of a joint batch (bytes and labels) to those of the model. Returns: the loss."""
     model.train()
     mine = slice(_rank(), None, _world())
     x = recipe.augment(joint[0])[mine]  # drawn for the joint batch: so all processes draw the same numbers
-    with autocast(x.device, recipe.bf16):
-        output = model(recipe.prepare(x))
-    loss = recipe.loss(output, joint[1][mine])
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    y = joint[1][mine]
+    total = torch.zeros((), device=x.device)
+    for x_part, y_part in zip(x.chunk(recipe.parts), y.chunk(recipe.parts), strict=True):
+        with autocast(x.device, recipe.bf16):
+            output = model(recipe.prepare(x_part))
+        loss = recipe.loss(output, y_part) * (len(y_part) / len(y))  # the sum is the mean over the batch
+        loss.backward()
+        total = total + loss.detach()
+    return total
+
+
+def fitting(
+    run: Run, name: str, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe
+) -> Recipe:
+    """Give the recipe with batches in as many pieces as the GPU's memory asks for (``budget.py``)."""
+
+    def needed(parts: int) -> budget.Need:
+        recipe.at_epoch(recipe.epochs - 1)  # some show more time steps at the end
+        cut = replace(recipe, parts=parts * recipe.parts)
+        return need(net, images, labels, cut, has_bf16(run.device))
+
+    return replace(recipe, parts=recipe.parts * budget.parts(run, name, recipe.batch // _world(), needed))
+
+
+def need(
+    net: nn.Module, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, fast: bool
+) -> budget.Need:
+    """Predict what a training needs of a GPU's memory; ``fast`` says whether it has bfloat16 in hardware."""
+    bf16 = fast if recipe.bf16 is None else recipe.bf16
+    recipe = replace(recipe, bf16=bf16)
+    x = images.new_empty((recipe.batch, *images.shape[1:]), device=shapes.DEVICE)
+    y = labels.new_empty((recipe.batch, *labels.shape[1:]), device=shapes.DEVICE)
+
+    def step(copied: nn.Module) -> None:
+        leave_gradients(copied, recipe, x, y)
+
+    return budget.need(net, step, images, labels)
 
 
 @torch.no_grad()
@@ -197,7 +264,12 @@ def evaluate(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, **optio
 @contextmanager
 def autocast(device: torch.device, bf16: bool | None = None) -> Iterator[None]:
     """Multiply matrices in bfloat16; with None, where the device does so in hardware."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device) if bf16 is None else bf16):
+    fast = has_bf16(device) if bf16 is None else bf16
+    if device == shapes.DEVICE:
+        with shapes.Autocast() if fast else nullcontext():
+            yield
+        return
+    with torch.autocast(device.type, torch.bfloat16, enabled=fast):
         yield
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from snn_course.runs import notebook
+from snn_course.runs import endings, notebook
 from snn_course import COMMAND, PYTHON, ROOT, UsageError, check_places, reader_is_gone
 from snn_course.runs.divergence import Diverged, finite
 from snn_course.runs.run import ProofMissed, Run
@@ -31,7 +31,7 @@ __all__ = ["Config", "ProofMissed", "Range", "Run", "Scales", "execute", "finite
 def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: Scales) -> None:
     """Run a lesson from the command line, and exit; in a notebook, run it at quick scale and come back.
 
-    0: all was met. 1: something was missed, or a training diverged. 2: wrong use.
+    0: all was met. 1: something was missed, or a training diverged. 2: wrong use, or too little memory.
     """
     if notebook.is_here():
         _start_in_notebook(main, at_scale(config_class, "quick", scales))
@@ -43,19 +43,14 @@ def start(main: Callable[[Any, Run], None], config_class: type[Config], scales: 
     try:
         config = _parse(config_class, scales, sys.argv[1:], script, sys.modules["__main__"].__doc__)
         metrics = execute(main, config, script)
-    except UsageError as error:
-        print(f"{script.name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Diverged as error:  # nothing of it is recorded; what was there before stays
-        print(f"{script.name}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"{script.name}: stopped. The same command resumes it.", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:  # such as `| head`, which has read enough
-        if not reader_is_gone(error):
+    except (Exception, KeyboardInterrupt) as error:
+        ending = endings.of(error)
+        if ending is None:
             raise
-        sys.exit(1)
+        code, line = ending
+        if line:
+            print(f"{script.name}: {line}", file=sys.stderr)
+        sys.exit(code)
     sys.exit(0 if metrics["status"] == "ok" else 1)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from snn_course import safe_write
+from snn_course.runs.endings import lacks_memory
 
 if TYPE_CHECKING:
     from snn_course.runs.settings import Config
@@ -124,7 +125,7 @@ class Unfinished:
                     safe_write.patiently(lambda path=path: _check_seal(path))  # type: ignore[misc]
                     return read(path)
                 except Exception as error:  # torch, json and a state that does not fit: a dozen kinds
-                    if _is_lack_of_memory(error):
+                    if lacks_memory(error):
                         raise
                     more = path == newest and _older(newest).exists()
                     self._set_aside(path, error, "the state before it" if more else "the beginning")
@@ -207,11 +208,6 @@ def _check_seal(path: Path) -> None:
             left -= len(piece)
         if left or file.read() != _SEAL.format(digest.hexdigest()).encode():
             raise ValueError("cut off, or changed by another program")
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Say whether a state could not be read for lack of memory, which is no fault of the file."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _as_file_name(name: str) -> str:

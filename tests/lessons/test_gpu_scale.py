@@ -3,8 +3,6 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +27,6 @@ def load(number: int | str) -> tuple[Any, Any]:
     return script, lesson.at_scale(script.Config, "gpu", script.SCALES)
 
 
-@contextmanager
-def autocast(device: torch.device, bf16: bool | None = None) -> Iterator[None]:
-    """Multiply in bfloat16 unless it is refused, as on a card that can."""
-    with nullcontext() if bf16 is False else fake_device.Autocast():
-        yield
-
-
 def data_set(count: int, *shape: int) -> Images:
     """Give images as a lesson reads them from disk, on the CPU."""
     made = fake_device.images(count, *shape)
@@ -57,11 +48,11 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
 
     monkeypatch.setattr(training, "fit", one_step)
-    monkeypatch.setattr(training, "autocast", autocast)
+    monkeypatch.setattr(training, "has_bf16", lambda device: True)
     optimizers = sys.modules[torch.optim.Optimizer.__module__]
     known = optimizers._get_fused_kernels_supported_devices()
     monkeypatch.setattr(optimizers, "_get_fused_kernels_supported_devices", lambda: [*known, DEVICE.type])
-    with fake_device.FakeDevice():
+    with fake_device.Shapes():
         yield fake_device.run()
 
 
@@ -247,7 +238,7 @@ def test_milestone_a(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     script, config = load("milestone_a_fashion_mnist")
     x, y = pair(config.batch_size, 1, 28, 28)
     split = script.Split(x, y, tuple("0123456789"), "made up")
-    monkeypatch.setattr(script, "autocast", autocast)
+    monkeypatch.setattr(script, "autocast", training.autocast)
     splits = script.Splits(split, split, split, 73, 90)
     net = script.Net(config, splits).to(DEVICE)
     net = net.to(memory_format=torch.channels_last)
