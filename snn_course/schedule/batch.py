@@ -8,7 +8,7 @@ from pathlib import Path
 from snn_course.runs import provenance
 from snn_course import ROOT, UsageError, results_dir
 from snn_course.runs.scripts import Script, find
-from snn_course.schedule import capacity, screen, side_by_side, timetable
+from snn_course.schedule import capacity, overview, screen, side_by_side, timetable
 from snn_course.schedule.side_by_side import Job
 
 Environment = Mapping[str, str]
@@ -52,6 +52,10 @@ def run(chosen: Sequence[Script], options: Options, environment: Environment, ca
         KeyboardInterrupt: after a wish to stop, once all has ended and the way to go on is printed.
     """
     scale, at_once = settle(chosen, options, environment, gpu)
+    if scale == "gpu":
+        lessons = [script for script in chosen if not script.is_environment_test]
+        for line in overview.for_comparison(lessons):
+            print(line)
     jobs = plan(chosen, options, environment, scale, at_once)
     stopped = False
     with screen.make([script.stem for script in chosen], at_once) as shown:

@@ -120,3 +120,22 @@ def _headline(measure: dict[str, Any]) -> str:
     shown = f"{measure['name']} {wording.value_of(measure)}"
     verdict = wording.verdict_of(measure)
     return f"{shown} (goal {wording.goal_of(measure)}, {verdict})" if verdict else shown
+
+
+# ---------------------------------------------------------------------- before a first run on a GPU
+
+
+def for_comparison(scripts: Sequence[Script]) -> list[str]:
+    """Tell what scripts measured at cpu scale that have no results at gpu scale; no line if all have."""
+    found = metrics_file.all_results(results_dir(), check=False)
+    at_scale = {(result.path.parent.parent.name, result.path.parent.name): result for result in found}
+    new = [script.stem for script in scripts if (script.stem, "gpu") not in at_scale]
+    known = [stem for stem in new if (stem, "cpu") in at_scale]
+    if known:
+        lines = ["Not measured at gpu scale yet; at cpu scale, for comparison:"]
+        for stem in known:
+            lines += filled(f"{stem}: {last_result([at_scale[stem, 'cpu']])}", "  ", "    ")
+        return [*lines, ""]
+    if new:
+        return [*filled("Not measured at gpu scale yet; README.md has the results at cpu scale.", ""), ""]
+    return []
