@@ -1,12 +1,16 @@
 """The gpu scale on a CPU: each script's network, batch and length go through one step, on a fake device."""
 
 import dataclasses
+import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 from snn_course.runs import lesson
+from snn_course import ROOT
 from snn_course.data.images import Images
 from snn_course.events import frames
 from snn_course.gameworld import agents, imitate
@@ -255,6 +259,88 @@ def test_capstone_gameworld() -> None:
     assert all(weight.grad is not None for weight in net.parameters())
     with torch.no_grad():
         assert net(events[:1].float(), state)[0].shape == (1, recipe.batch)
+
+
+# ---------------------------------------------------------------------- the benchmark of the gpu scale
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give ``benchmarks/gpu_scale.py``, and put back what it changes."""
+    spec = importlib.util.spec_from_file_location("gpu_scale", ROOT / "benchmarks" / "gpu_scale.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_scale", module)
+    spec.loader.exec_module(module)
+    for variable in ("SNN_RESULTS", "SNN_JOURNAL"):
+        monkeypatch.setenv(variable, os.environ[variable])
+    monkeypatch.setattr(sys, "argv", ["gpu_scale.py"])
+    return module
+
+
+def data_for(which: str, script: Any) -> tuple[str, Any]:
+    """Give the name of the function with which a lesson reads its data, and what it may give."""
+    if which == "09":
+        return "load_digits", [script.Digits(*pair(256, 784))] * 2
+    if which == "10":
+        return "load_images", [data_set(128, 3, 32, 32)] * 2
+    if which == "13":
+        return "load_digits", [pair(256, 1, 28, 28)] * 2
+    return "load_pictures", script.Pictures(*pair(script.BATCH, 3, 32, 32), *pair(50, 3, 32, 32))
+
+
+@pytest.mark.parametrize("which", ["09", "10", "13", "18"])
+def test_the_benchmark_takes_the_networks_of_the_gpu_scale(
+    which: str, device: Any, benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, number, function = benchmark.TRAININGS[which]
+    script, config = load(number)
+    reader, given = data_for(which, script)
+    monkeypatch.setattr(script, reader, MagicMock(return_value=given))
+    if which == "13":  # 20 of the 784 steps
+        monkeypatch.setattr(script, "unroll", lambda images, steps: images.flatten(1).T[:20, :, None].float())
+    row = benchmark.Row(which)
+    short = benchmark.Shortened(row, 10, 1)
+    monkeypatch.setattr(training, "fit", short)
+    function(script, config, device, row, short)
+    assert row.score.endswith(" %")
+    assert 1 <= row.steps <= row.whole
+    assert row.more > 1e7
+
+
+def test_the_benchmark_prints_its_table(benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    options = "--device cpu --scale quick --minutes 0.01 --pilot 1 --only 09 pong"
+    monkeypatch.setattr(sys, "argv", ["gpu_scale.py", *options.split()])
+    history = [{"reward": -20.5, "steps": 1024.0}]
+    monkeypatch.setattr("snn_course.pong.pqn.learn", MagicMock(return_value=history))
+    assert benchmark.main() == 0
+    printed = capsys.readouterr().out
+    line = r"09, by counts \| \d+\.\d % \| \d+ of \d+ \| [\d.]+ \| [\d.]+ \| 0\.03 \| - \|"
+    assert re.search(line, printed)
+    assert "| Pong, PQN (CPU) | reward -20.5 |" in printed
+
+
+def test_a_training_that_fails_does_not_stop_the_benchmark(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("HIP out of memory.\nmore")
+
+    options = "--device cpu --scale quick --only 10"
+    monkeypatch.setattr(sys, "argv", ["gpu_scale.py", *options.split()])
+    monkeypatch.setitem(benchmark.TRAININGS, "10", ("10, SEW network", 10, fail))
+    assert benchmark.main() == 1
+    assert "| failed: HIP out of memory. |" in capsys.readouterr().out
+    assert training.fit is FIT
+
+
+def test_the_benchmark_says_in_one_line_that_there_is_no_gpu(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert benchmark.main() == 2
+    assert capsys.readouterr() == ("", "not measured: no GPU\n")
 
 
 def test_no_script_was_forgotten() -> None:
