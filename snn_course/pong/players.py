@@ -80,25 +80,57 @@ def play_mirror(seeds: Sequence[int], rule: Rule = mirror, most: int = LONGEST) 
 
 @dataclass(frozen=True)
 class Published:
-    """A reward that others report: mean over episodes or runs, its spread (None: not told), the source."""
+    """A reward that others report, and by which rules it was earned."""
 
     name: str
     mean: float
     spread: float | None
+    """Standard deviation over runs, or over episodes where there was one run; None: not told."""
+    frames: float | None
+    """Frames of play to learn from, in millions: 4 a decision. None: nothing was learnt from frames."""
+    sticky: bool
+    """Whether an action was repeated in place of the new one with the chance 0.25, as in our games."""
     source: str
 
 
 _MNIH = "Mnih et al. 2015, Nature 518, extended data table 2"
 _CLEANRL = "CleanRL documentation, "
+_DOPAMINE = "Dopamine (Castro et al. 2018, arXiv 1812.06110), baselines/atari/data/"
+_LEGACY, _NATURE, _IMPALA = (_DOPAMINE + f"pong{name}.json" for name in ("", "_CNN", "_Impala"))
 PUBLISHED = (
-    Published("random", -20.7, None, _MNIH),
-    Published("human tester", 9.3, None, _MNIH),
-    Published("DQN, 50 M decisions", 18.9, 1.3, _MNIH),
-    Published("dqn_atari, 10 M decisions", 20.25, 0.41, _CLEANRL + "DQN"),
-    Published("ppo_atari", 20.36, 0.20, _CLEANRL + "PPO"),
-    Published("pqn_atari_envpool", 20.49, 0.11, _CLEANRL + "PQN"),
+    Published("random", -20.7, None, None, False, _MNIH),
+    Published("human tester", 9.3, None, None, False, _MNIH),
+    Published("DQN", 18.9, 1.3, 200, False, _MNIH),
+    Published("dqn_atari", 20.25, 0.41, 40, False, _CLEANRL + "DQN"),
+    Published("ppo_atari", 20.36, 0.20, 40, False, _CLEANRL + "PPO"),
+    Published("pqn_atari_envpool", 20.49, 0.11, 40, False, _CLEANRL + "PQN"),
+    Published("DQN", 5.7, 10.3, 20, True, _LEGACY),
+    Published("DQN, Adam", 14.3, 3.0, 20, True, _NATURE),
+    Published("C51", 14.2, 2.1, 20, True, _LEGACY),
+    Published("QR-DQN", 18.3, 0.5, 20, True, _NATURE),
+    Published("IQN", 18.3, 0.5, 20, True, _NATURE),
+    Published("Rainbow", 18.8, 0.6, 20, True, _NATURE),
+    Published("Rainbow, Impala", 19.5, 0.5, 20, True, _IMPALA),
+    Published("IQN, Impala", 19.9, 0.2, 20, True, _IMPALA),
+    Published("DQN", 16.6, 2.2, 199, True, _LEGACY),
+    Published("DQN, Adam", 19.5, 0.2, 200, True, _NATURE),
+    Published("QR-DQN", 19.6, 0.1, 200, True, _NATURE),
+    Published("IQN", 19.7, 0.6, 200, True, _NATURE),
+    Published("Rainbow", 20.2, 0.3, 200, True, _NATURE),
+    Published("IQN, Impala", 20.5, 0.1, 200, True, _IMPALA),
 )
-"""Published rewards in Pong, all without sticky actions: ours without them are to be compared with these."""
+"""Published rewards in Pong, by two protocols: one may be compared with those of its own protocol alone.
+
+Those of Dopamine are points of its learning curves, so they are means over the episodes of training, in
+which one action in a hundred is random, of the iteration that ends at these frames (1 M frames each), and
+over 5 runs. "Impala" says that the network was the larger one of Espeholt et al. (2018); the others have
+that of Mnih et al. (2015). We play without random actions, so ours have a little advantage.
+"""
+
+
+def best_published(frames: float, sticky: bool) -> Published:
+    """Give the best published player of a protocol after so many millions of frames."""
+    return max((p for p in PUBLISHED if (p.frames, p.sticky) == (frames, sticky)), key=lambda p: p.mean)
 
 
 # ---------------------------------------------------------------------- episodes

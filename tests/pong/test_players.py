@@ -88,10 +88,21 @@ def test_one_reward_for_each_seed_and_the_same_again() -> None:
 
 
 def test_published_rewards_agree_with_the_paper_s_own_percentage() -> None:
-    told = {row.name: row for row in players.PUBLISHED}
-    dqn, human, random = (told[n].mean for n in ("DQN, 50 M decisions", "human tester", "random"))
+    told = {row.name: row for row in players.PUBLISHED if "Mnih" in row.source}
+    dqn, human, random = (told[n].mean for n in ("DQN", "human tester", "random"))
     assert (dqn - random) / (human - random) == pytest.approx(1.320, abs=5e-4)  # 132.0 % in the table
     assert all(-21 <= row.mean <= 21 and row.source for row in players.PUBLISHED)
+
+
+def test_published_rewards_are_told_by_protocol_and_frames() -> None:
+    assert {row.sticky for row in players.PUBLISHED} == {True, False}
+    assert all(row.sticky == ("Dopamine" in row.source) for row in players.PUBLISHED)
+    keys = [(row.name, row.frames, row.sticky) for row in players.PUBLISHED]
+    assert len(set(keys)) == len(keys)
+    best = players.best_published(20, sticky=True)
+    assert (best.name, best.mean) == ("IQN, Impala", 19.9)
+    assert players.best_published(200, sticky=False).mean == 18.9
+    assert players.best_published(200, sticky=True).mean > best.mean
 
 
 # ---------------------------------------------------------------------- episodes
