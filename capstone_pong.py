@@ -18,6 +18,7 @@ has, and nothing is trained. The steps that made it, each resumable, in this ord
   perceive    the same agent sees the events of an event camera instead of grey pictures
   quantise    4 bits for the chip, then 2-bit activations, then 2-bit weights
   sparsify    fewer spikes, for as little reward as possible
+  judge       episodes that chose nothing, for the card of each agent
   benchmark   reward, operations, latency and energy, on every execution (this is the default)
   watch       a clip of a rally, with each layer's activity beside the screen
 
@@ -44,18 +45,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from snn_course.runs import figures, lesson, parallel
+from snn_course.runs import lesson, parallel
 from snn_course import akida_bridge as ab
 from snn_course.costs import memory
 from snn_course.networks import conversion
 from snn_course.pong import (
     accounts,
     agents,
+    charts,
     checkpoints,
     compare,
+    curves,
     dqn,
     emulator,
     imitate,
+    judging,
     network,
     players,
     pqn,
@@ -71,7 +75,7 @@ from tyro.conf import Positional
 
 # ====================================================================== settings
 
-Step = Literal["train", "convert", "spike", "perceive", "quantise", "sparsify", "benchmark", "watch"]
+Step = Literal["train", "convert", "spike", "perceive", "quantise", "sparsify", "judge", "benchmark", "watch"]
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,17 @@ class Config(lesson.Config):
     alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 1_200_000
     """Of spike: decisions of the spiking network that learns by itself."""
 
-    episodes: Annotated[int, lesson.Range(1, 1000)] = 30
-    """Episodes by which an agent is judged."""
+    episodes: Annotated[int, lesson.Range(1, 1000)] = 100
+    """Episodes by which an agent is reported, where the figure is a headline."""
+
+    trials: Annotated[int, lesson.Range(1, 1000)] = 30
+    """Episodes that choose, that compare executions, or have no sticky actions."""
 
     longest: Annotated[int, lesson.Range(10, 27_000)] = 27_000
     """Decisions after which an episode ends, as it stands (27,000: half an hour of play, the usual limit)."""
 
     workers: Annotated[int, lesson.Range(0, 256)] = 0
-    """Of benchmark: executions that play side by side; 0: one for each core."""
+    """Of judge and benchmark: agents or executions that play side by side; 0: one for each core."""
 
     pictures: Annotated[int, lesson.Range(100, 1_000_000)] = 10_000
     """Decisions on which two executions are compared."""
@@ -126,6 +133,7 @@ SCALES: lesson.Scales = {
         "imitated": 2_048,
         "alone": 1_024,
         "episodes": 2,
+        "trials": 2,
         "longest": 300,
         "workers": 1,
         "pictures": 300,
@@ -134,31 +142,27 @@ SCALES: lesson.Scales = {
     "cpu": {},
     "gpu": {"decisions": 20_000_000, "imitated": 1_000_000, "alone": 10_000_000},
 }
-TIMES = (2, 4, 8, 15, 30)
+TIMES = accounts.TIMES
 STRENGTHS = (0.5, 1.0, 8.0)  # price of a thousand spikes in the loss of a decision, rising
 FREE = 4  # T of free-running spikes while prices rise: 2 bits are 3 levels
-SEEDS = 10_000  # the first seed of the episodes that judge; no training uses these
-CHOICE = 20_000  # and of those by which one of several agents is chosen
 
 # ====================================================================== what all steps share
 
 
-def judge(config: Config, policy: emulator.Policy, first: int = SEEDS) -> list[float]:
-    """Give the rewards of an agent's episodes, from the one with the seed ``first`` on."""
-    seeds = range(first, first + config.episodes)
-    return [played.reward for played in emulator.play(policy, seeds, config.longest)]
+def reported(config: Config, policy: emulator.Policy) -> judging.Report:
+    """Judge an agent by as many episodes as a comparison needs."""
+    return judging.report(policy, config.trials, config.longest)
 
 
-def reward(run: lesson.Run, name: str, rewards: list[float], **bounds: Any) -> float:
+def reward(run: lesson.Run, name: str, report: judging.Report, **bounds: Any) -> float:
     """Record the mean reward of some episodes with its standard error. Returns: the mean."""
-    mean, error = compare.mean_and_error(rewards)
-    run.measure(f"{name}: reward", mean, note=f"{len(rewards)} episodes, +- {error:.2f}", **bounds)
-    return mean
+    run.measure(f"{name}: reward", report.mean, note=report.note, **bounds)
+    return report.mean
 
 
 def seen_by(config: Config, run: lesson.Run, agent: agents.Agent) -> emulator.Frames:
     """Give pictures of games that an agent plays, to compare executions on."""
-    return emulator.pictures(agent.policy, config.pictures, seed=SEEDS + run.seed)
+    return emulator.pictures(agent.policy, config.pictures, seed=judging.CHOICE.start + run.seed)
 
 
 def student(
@@ -173,12 +177,15 @@ def lessons(config: Config, spiking: bool = False) -> imitate.Recipe:
     return imitate.Recipe(decisions=config.imitated // 2, passes=3 if spiking else 6)
 
 
-def keep(config: Config, run: lesson.Run, name: str, net: nn.Module, curve: pqn.History) -> list[float]:
-    """Judge an agent and keep it. Returns: its rewards."""
-    see = dvs.events if name == "events" else emulator.levels
-    rewards = judge(config, agents.policy(net, see))
-    checkpoints.keep(run, name, net, {"rewards": rewards, "curve": curve})
-    return rewards
+def keep(config: Config, run: lesson.Run, name: str, net: nn.Module, curve: pqn.History) -> judging.Report:
+    """Judge an agent and keep it; a teacher gets episodes by which it may be chosen, too."""
+    policy = agents.policy(net, dvs.events if name == "events" else emulator.levels)
+    report = judging.report(policy, config.episodes, config.longest)
+    card: dict[str, Any] = {"reports": [report.told()], "curve": curve}
+    if name in agents.TEACHERS:
+        card["choice"] = judging.choose(policy, config.trials, config.longest).told()
+    checkpoints.keep(run, name, net, card)
+    return report
 
 
 # ====================================================================== train
@@ -193,42 +200,17 @@ def train(config: Config, run: lesson.Run) -> None:
         history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
     else:
         history = dqn.learn(run, "dqn", net, dqn.Recipe(steps=config.decisions))
-    rewards = keep(config, run, config.learner, net, history)
+    report = keep(config, run, config.learner, net, history)
     goal = {"cpu": 20.0} if config.learner == "pqn" else None
-    reward(run, config.learner, rewards, at_least=goal, headline=True)
-    run.measure("best episode", max(rewards))
+    reward(run, config.learner, report, at_least=goal, headline=True)
+    run.measure("best episode", max(report.rewards))
     run.measure("decisions", history[-1]["steps"])
     run.measure("training", history[-1]["seconds"] / 60, "CPU min", at_most={"cpu": 180}, speed=True)
-    curves: Curves = {config.learner.upper(): (history, rewards)}
+    told: curves.Curves = {config.learner.upper(): (history, report)}
     for name, card in checkpoints.cards(agents.TEACHERS, config.scale).items():
-        curves.setdefault(name.upper(), (card["curve"], card["rewards"]))
-    draw_curves(run, curves)
-
-
-Curves = dict[str, tuple[pqn.History, list[float]]]
-"""By name: the rounds of learning, and the rewards of the episodes that judged it afterwards."""
-
-
-def title_of_curves(points: dict[str, float]) -> str:
-    """Say what each agent earns in the end."""
-    return "Points at the end: " + ", ".join(f"{name} {mean:.1f}" for name, mean in points.items())
-
-
-def draw_curves(run: lesson.Run, curves: Curves) -> None:
-    """Draw the learning curves against decisions and against time."""
-    ends = {name: compare.mean_and_error(rewards)[0] for name, (_, rewards) in curves.items()}
-    fig, axes = figures.new(title_of_curves(ends), columns=2, size=(7.5, 3.2), sharey=True)
-    for name, (curve, _) in curves.items():
-        points = [told.get("points", told.get("episodes", 0)) for told in curve]
-        enough = max(points, default=0) / 10  # the last round may be short, and few points tell little
-        rounds = [told for told, n in zip(curve, points, strict=True) if n > enough]
-        rewards = [told["reward"] for told in rounds]
-        axes[0].plot([told["steps"] / 1e6 for told in rounds], rewards, "o-", ms=3, label=name)
-        axes[1].plot([told["seconds"] / 60 for told in rounds], rewards, "o-", ms=3, label=name)
-    axes[0].set(xlabel="decisions, millions", ylabel="reward of an episode", ylim=(-21.5, 21.5))
-    axes[1].set(xlabel="CPU time, minutes")
-    figures.legend_outside(axes[1])
-    run.figure(fig, "learning")
+        if (known := judging.report_of(card)) is not None:
+            told.setdefault(name.upper(), (card["curve"], known))
+    curves.draw_curves(run, told)
 
 
 # ====================================================================== convert
@@ -261,53 +243,35 @@ def convert(config: Config, run: lesson.Run) -> None:
         rows.append([f"{100 * share:g} % below threshold", *same])
     run.table("No training: same actions as the teacher, %", ["", *(f"T {t}" for t in TIMES)], rows)
     net = as_spikes(with_weights(teacher.net, x, 0.999), 15)
-    reward(run, "no training, T 15", judge(config, agents.policy(net)))
+    reward(run, "no training, T 15", reported(config, agents.policy(net)))
     found = [row_of_levels(config, run, teacher, x, levels) for levels in (4, 8, agents.LEVELS)]
-    rows, errors = [row for row, _ in found], [error for _, error in found]
+    rows = [row for row, _ in found]
     columns = ["levels", "reward", "like teacher", "by layers", "free", "free: reward"]
     run.table("Trained with levels; same actions, %; IF neurons with T = levels", columns, rows)
-    draw_conversion(run, rows, errors)
+    charts.draw_conversion(run, [drawn for _, drawn in found])
 
 
 def row_of_levels(
     config: Config, run: lesson.Run, teacher: agents.Agent, x: torch.Tensor, levels: int
-) -> tuple[list[Any], tuple[float, float]]:
+) -> tuple[list[Any], charts.Converted]:
     """Train with clipped and floored activations, then run the same weights with spikes.
 
-    Returns: a row of the table; the standard errors of its two rewards.
+    Returns: a row of the table; what the figure shows of it.
     """
     net = with_weights(teacher.net, x, 0.999)
     conversion.run_as(net, "levels", levels=levels)
     curve = student(config, run, f"levels{levels}", net, lessons(config))
     if levels == agents.LEVELS:
-        rewards = keep(config, run, "levels", net, curve)
-        reward(run, "15 levels", rewards, headline=True)
+        report = keep(config, run, "levels", net, curve)
+        reward(run, "15 levels", report, headline=True)
     else:
-        rewards = judge(config, agents.policy(net))
+        report = reported(config, agents.policy(net))
     q, like = (compare.answers(part, x) for part in (net, teacher.net))
     agreed = [compare.hop(compare.answers(as_spikes(net, levels, wait), x), q)[0] for wait in (levels - 1, 0)]
-    free = judge(config, agents.policy(net))
-    (mean, error), (mean_free, error_free) = map(compare.mean_and_error, (rewards, free))
+    free = reported(config, agents.policy(net))
     run.proof(f"{levels} levels, T {levels}, layer by layer: other actions, %", 100 - agreed[0], at_most=0.1)
-    return [levels, mean, compare.hop(q, like)[0], *agreed, mean_free], (error, error_free)
-
-
-def title_of_conversion(levels: int, as_ann: float, as_free: float) -> str:
-    """Say what the most levels earn, as an ANN and as spikes."""
-    return f"{levels} levels: {as_ann:.1f} points as an ANN, {as_free:.1f} as free-running spikes"
-
-
-def draw_conversion(run: lesson.Run, rows: list[list[Any]], errors: list[tuple[float, float]]) -> None:
-    """Draw reward against levels, as ANN and as free-running spikes."""
-    title = title_of_conversion(rows[-1][0], rows[-1][1], rows[-1][5])
-    fig, (ax,) = figures.new(title, size=(6.5, 3.4))
-    levels, (as_ann, as_free) = [row[0] for row in rows], zip(*errors, strict=True)
-    label = "ANN with levels,\nand spikes layer by layer"
-    ax.errorbar(levels, [row[1] for row in rows], as_ann, fmt="o-", capsize=3, label=label)
-    ax.errorbar(levels, [row[5] for row in rows], as_free, fmt="s--", capsize=3, label="free-running spikes")
-    ax.set(xlabel="levels of an activation, and T", ylabel="reward of an episode", xticks=levels)
-    figures.legend_outside(ax)
-    run.figure(fig, "conversion")
+    row = [levels, report.mean, compare.hop(q, like)[0], *agreed, free.mean]
+    return row, charts.Converted(levels, report, free)
 
 
 # ====================================================================== spike
@@ -320,12 +284,12 @@ def spike(config: Config, run: lesson.Run) -> None:
     x = emulator.levels(frames)
     steps = agents.STEPS["clone"]
     net = as_spikes(with_weights(teacher.net, x, 0.99), steps)
-    before = judge(config, agents.policy(net))
+    before = reported(config, agents.policy(net))
     curve = student(config, run, "clone", net, lessons(config, spiking=True))
-    rewards = keep(config, run, "clone", net, curve)
+    report = keep(config, run, "clone", net, curve)
     reward(run, f"T {steps}, converted", before)
     goal = {"cpu": 15.0}
-    reward(run, f"T {steps}, learnt from the teacher", rewards, at_least=goal, headline=True)
+    reward(run, f"T {steps}, learnt from the teacher", report, at_least=goal, headline=True)
     same, error = compare.hop(compare.answers(net, x), compare.answers(teacher.net, x))
     run.measure("same actions as the teacher", same, "%")
     run.measure("error of Q", error)
@@ -339,7 +303,7 @@ def spike(config: Config, run: lesson.Run) -> None:
     own = keep(config, run, "direct", alone, history)
     reward(run, f"T {steps}, learnt by itself", own)
     run.measure("decisions by itself", history[-1]["steps"])
-    draw_curves(run, {"from the teacher": (curve, rewards), "by itself": (history, own)})
+    curves.draw_curves(run, {"from the teacher": (curve, report), "by itself": (history, own)})
 
 
 # ====================================================================== perceive
@@ -349,7 +313,7 @@ def perceive(config: Config, run: lesson.Run) -> None:
     """Let one student see pictures, one the events of an event camera; all else is equal."""
     teacher = agents.teacher(config.scale)
     frames = seen_by(config, run, teacher)
-    rows = []
+    rows, points = [], dict[str, float]()
     for name, see in {"pictures": emulator.levels, "events": dvs.events}.items():
         x = see(frames)
         net = network.q_network(channels=x.shape[1])
@@ -358,36 +322,15 @@ def perceive(config: Config, run: lesson.Run) -> None:
         net.load_state_dict(own | kept)  # the first layer is new to both
         network.start(net.parts[:1])
         curve = student(config, run, name, net, lessons(config), see=see)
-        rewards = keep(config, run, name, net, curve)
-        mean = reward(run, name, rewards, headline=name == "events")
+        report = keep(config, run, name, net, curve)
+        mean = reward(run, name, report, headline=name == "events")
         same, _ = compare.hop(compare.answers(net, x), compare.answers(teacher.net, emulator.levels(frames)))
         active = (x > 0).sum((1, 2, 3)).double().mean().item()
         rows.append([name, mean, same, active, 100 * active / x[0].numel()])
+        points[name] = mean
     columns = ["seen", "reward", "like teacher, %", "values not 0", "of all, %"]
     run.table("Two ways of seeing, the same budget", columns, rows)
-    draw_views(run, frames, rows)
-
-
-def title_of_views(points: dict[str, float]) -> str:
-    """Say what each way of seeing earns."""
-    return "Points: " + ", ".join(f"{seen} {mean:.1f}" for seen, mean in points.items())
-
-
-def draw_views(run: lesson.Run, frames: emulator.Frames, rows: list[list[Any]]) -> None:
-    """Draw one moment as both networks see it."""
-    title = title_of_views({seen: mean for seen, mean, *_ in rows})
-    sent = dvs.events(frames)[:, -2:].flatten(1).long().sum(1)
-    moving = int(sent.where(sent < 400, 0).argmax())  # more: a game begins, and the whole court lights up
-    fig, axes = figures.new(title, columns=2, size=(7.5, 3.4))
-    axes[0].imshow(emulator.levels(frames[moving : moving + 1])[0, -1], vmin=0, vmax=15)
-    seen = dvs.events(frames[moving : moving + 1])[0, -2:].float()
-    limit = float(seen.max())
-    shown = axes[1].imshow(seen[0] - seen[1], cmap="coolwarm", vmin=-limit, vmax=limit)
-    for ax, name in zip(axes, ("latest picture, levels", "latest pair's events, ON minus OFF"), strict=True):
-        ax.set(title=name, xlabel="column", ylabel="row")
-        ax.grid(visible=False)
-    fig.colorbar(shown, ax=axes[1], shrink=0.7, label="events")
-    run.figure(fig, "views")
+    charts.draw_views(run, frames, points)
 
 
 # ====================================================================== quantise
@@ -396,10 +339,9 @@ def draw_views(run: lesson.Run, frames: emulator.Frames, rows: list[list[Any]]) 
 def quantise(config: Config, run: lesson.Run) -> None:
     """Train with the chip's integers, fewer bits step by step, and write the chip's files."""
     teacher = agents.teacher(config.scale)
-    known = judge(config, teacher.policy)
-    plain = reward(run, "teacher, float", known)
+    plain = reward(run, "teacher, float", judging.report(teacher.policy, config.episodes, config.longest))
     x = emulator.levels(seen_by(config, run, teacher))
-    q, rows, curves, start = compare.answers(teacher.net, x), [], Curves(), teacher.net
+    q, rows, told, start = compare.answers(teacher.net, x), [], curves.Curves(), teacher.net
     for name, least in {"four": plain - 1, "two": 17.0, "ternary": None}.items():
         bits = agents.BITS[name]
         net = network.q_network(*bits)
@@ -409,16 +351,16 @@ def quantise(config: Config, run: lesson.Run) -> None:
         before, _ = compare.hop(compare.answers(net, x), q)
         recipe = imitate.Recipe(decisions=config.imitated)
         curve = student(config, run, name, net, recipe)
-        rewards = keep(config, run, name, net, curve)
+        report = keep(config, run, name, net, curve)
         shown = "{}-bit events, {}-bit weights".format(*bits)
-        curves[shown] = (curve, rewards)
-        reward(run, shown, rewards, at_least={"cpu": least} if least else None, headline=name == "four")
+        told[shown] = (curve, report)
+        reward(run, shown, report, at_least={"cpu": least} if least else None, headline=name == "four")
         rows.append([shown, before, *compare.hop(compare.answers(net, x), q)])
         on_chip(run, name, net, x)
         start = net
     columns = ["", "before training", "after", "error of Q"]
     run.table("Same actions as the float teacher, %", columns, rows)
-    draw_curves(run, curves)
+    curves.draw_curves(run, told)
 
 
 def on_chip(run: lesson.Run, name: str, net: ab.QuantNet, x: torch.Tensor) -> tuple[float, float]:
@@ -468,12 +410,15 @@ def sparsify(config: Config, run: lesson.Run) -> None:
     plain = points[0]
     good = [p for p in points[2:] if min(p.reward, p.free + 1) >= plain.reward - 1]
     best = min(good, key=lambda p: p.spikes) if good else max(points[2:], key=lambda p: p.reward)
-    rewards = keep(config, run, "sparse", best.net, best.curve)
-    lost = compare.mean_and_error(judge(config, start.policy))[0] - reward(run, best.name, rewards)
+    report = keep(config, run, "sparse", best.net, best.curve)
+    known = judging.report(start.policy, config.episodes, config.longest)
+    lost = known.mean - reward(run, best.name, report)
     run.measure("fewer spikes", plain.spikes / best.spikes, "x", at_least={"cpu": 5.0}, headline=True)
     run.measure("reward lost", lost, at_most={"cpu": 1.0})
     on_chip(run, "sparse", best.net, x)
-    draw_front(run, points, best)
+    spots = {p.name: charts.Spot(p.name, p.spikes, p.reward, p.error, p.free) for p in points}
+    free = f"free-running, T {FREE}"
+    charts.draw_front(run, [*spots.values()], spots[plain.name], spots[best.name], free)
 
 
 @dataclass
@@ -498,10 +443,10 @@ def point_of(
     found = compare.events(LevelNet(integers), x)
     events, spikes, _ = (sum(layer) for layer in zip(*found, strict=True))
     levels, free = (
-        compare.mean_and_error(judge(config, agents.policy(way), CHOICE))
+        judging.choose(agents.policy(way), config.trials, config.longest)
         for way in (LevelNet(integers), IfNet(integers, FREE))
     )
-    point = Point(name, net, curve, *levels, free[0], spikes, events)
+    point = Point(name, net, curve, levels.mean, levels.error, free.mean, spikes, events)
     run.console.print(f"  {name}: {point.reward:.2f}, free {point.free:.2f}, {spikes:.0f} spikes")
     return point
 
@@ -526,41 +471,35 @@ class Both:
         return apart + self.strength * spikes / 1000
 
 
-def title_of_front(plain: Point, best: Point) -> str:
-    """Say spikes and points of the agent that others are held against, and of the one that is kept."""
-    return (
-        f"{plain.name}: {plain.reward:.1f} points with {plain.spikes:.0f} spikes; "
-        f"{best.name}: {best.reward:.1f} with {best.spikes:.0f}"
-    )
+# ====================================================================== judge
 
 
-def draw_front(run: lesson.Run, points: list[Point], best: Point) -> None:
-    """Draw reward against spikes."""
-    plain = points[0]
-    fig, (ax,) = figures.new(title_of_front(plain, best), size=(7.5, 3.6))
-    spikes = [p.spikes for p in points]
-    ax.errorbar(
-        spikes, [p.reward for p in points], [p.error for p in points], fmt="o", capsize=3, label="levels"
-    )
-    ax.plot(spikes, [p.free for p in points], "s", mfc="none", label=f"free-running, T {FREE}")
-    ax.plot(best.spikes, best.reward, "o", ms=14, mfc="none", color="black", label="kept")
-    ax.axhline(plain.reward - 1, color=figures.GREY, ls=":", label="1 point lost")
-    for point in points:
-        ax.annotate(
-            point.name.removeprefix("price "),
-            (point.spikes, point.reward),
-            (-4, 6),
-            textcoords="offset points",
-            ha="right",
-            size=8,
-        )
-    ax.set(
-        xlabel="spikes of a decision (T: 15 with 4 bits, 3 with 2); numbers: price of a thousand",
-        ylabel="reward of an episode",
-    )
-    ax.set_xlim(left=0)
-    figures.legend_outside(ax)
-    run.figure(fig, "pareto")
+def judge(config: Config, run: lesson.Run) -> None:
+    """Let every agent play the episodes that are reported, and write them on its card.
+
+    The cards lie in the results folder; beside the weights of an agent they replace its old card.
+    """
+    cards = checkpoints.cards(agents.NAMES, config.scale)
+    points = {name: (config, name) for name in cards}
+    found = parallel.run_points(run, "judge_one", points, config.workers)
+    rows: list[list[Any]] = []
+    for name, told in found.items():
+        sticky, calm = (judging.Report.read(part) for part in told["reports"])
+        checkpoints.write_card(run.folder, name, cards[name] | told)
+        reward(run, name, sticky, headline=name in ("pqn", "four", "sparse"))
+        chosen = judging.choice_of(cards[name])
+        rows.append([name, sticky.mean, sticky.error, calm.mean, chosen.mean if chosen else "-"])
+    columns = ["agent", "reward", "error", "not sticky", "on episodes that chose"]
+    run.table(f"{config.episodes} episodes; {config.trials} without sticky actions", columns, rows)
+
+
+def judge_one(config: Config, name: str) -> dict[str, Any]:
+    """Judge one agent, in whatever process. Returns: its reports with and without sticky actions."""
+    memory.keep_freed()
+    policy = agents.load(name, config.scale).policy
+    sticky = judging.report(policy, config.episodes, config.longest)
+    calm = judging.report(policy, config.trials, config.longest, sticky=0.0)
+    return {"reports": [sticky.told(), calm.told()]}
 
 
 # ====================================================================== benchmark
@@ -576,7 +515,7 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     names = ["levels", *(f"{accounts.SPIKES}{steps}" for steps in TIMES), *akida]
     calm = [name + accounts.CALM for name in ("levels", accounts.TEACHER)]
     rewards, q = play_all(config, run, [*names, *calm, accounts.RANDOM, accounts.MIRROR], x)
-    accounts.rewards(run, rewards)
+    accounts.rewards(run, config.agent, rewards)
     accounts.hops(run, by_layers, q, compare.answers(agents.teacher(config.scale).net, x), rewards)
     integers = net.to_integers()
     steps = min(t for t in TIMES if t >= highest_level(integers))
@@ -585,8 +524,11 @@ def benchmark(config: Config, run: lesson.Run) -> None:
     model = ab.map_model(ab.to_akida(net)).runner if akida else None
     timed = accounts.latencies(run, levels, spiking, model, config.timed)
     accounts.energy(run, levels, spent, x)
-    accounts.draw(run, rewards, steps, timed)
-    accounts.draw_steps(run, rewards, q)
+    curves.draw_cards(run)
+    charts.draw_front_of_cards(run, x)
+    charts.draw_latency(run, timed)
+    charts.draw_rewards(run, rewards, steps)
+    charts.draw_steps(run, rewards, q)
     run.analysis(write_up.page(config.scale, run.tables()))
 
 
@@ -620,10 +562,10 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
     Returns: "played", what each ``emulator.Played`` holds; and "q" [B, 3] of executions of the agent.
     """
     memory.keep_freed()
-    seeds, answered = range(SEEDS, SEEDS + config.episodes), dict[str, Any]()
-    if name.endswith(accounts.CALM):  # only the 30 starts differ: a third of the episodes
+    seeds, answered = judging.REPORT[: config.trials], dict[str, Any]()
+    if name.endswith(accounts.CALM):
         way = execution(config, name.removesuffix(accounts.CALM), device)
-        played = emulator.play(agents.policy(way), seeds[: -(-len(seeds) // 3)], config.longest, sticky=0.0)
+        played = emulator.play(agents.policy(way), seeds, config.longest, sticky=0.0)
     elif name == accounts.MIRROR:  # its rallies are long: a tenth of the episodes
         played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=config.longest)
     elif name == accounts.RANDOM:
@@ -632,6 +574,8 @@ def play_one(config: Config, name: str, device: str, x: torch.Tensor) -> dict[st
         way = execution(config, name, device)
         if steps_of(name) == TIMES[-1]:
             seeds = seeds[:0]  # the slowest is only compared
+        if name in accounts.headlines(config.agent):
+            seeds = judging.REPORT[: config.episodes]  # the others are compared with the first of these
         played = emulator.play(agents.policy(way), seeds, config.longest)
         answered["q"] = compare.answers(way, x)
     return {"played": [tuple(one) for one in played]} | answered
@@ -657,7 +601,7 @@ def watch(config: Config, run: lesson.Run) -> None:
     most = highest_level(net)
     path = run.file(f"rally.{config.clip}", f"A rally, and the spikes of each decision, T = {most}")
     seconds = 1.0 if config.scale == "quick" else 8.0
-    clip = film.record(path, LevelNet(net).outputs, SEEDS, seconds, title="The spiking agent")
+    clip = film.record(path, LevelNet(net).outputs, judging.CHOICE.start, seconds, title="The spiking agent")
     run.measure("decisions drawn", len(clip.moments), headline=True)
 
 
@@ -674,6 +618,7 @@ def main(config: Config, run: lesson.Run) -> None:
         "perceive": perceive,
         "quantise": quantise,
         "sparsify": sparsify,
+        "judge": judge,
         "benchmark": benchmark,
         "watch": watch,
     }

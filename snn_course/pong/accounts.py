@@ -1,24 +1,24 @@
-"""The benchmark's tables and figure: rewards, hops, operations, latency and energy of every execution."""
+"""The benchmark's tables: rewards, hops, operations, latency and energy of every execution."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from snn_course.runs import figures
 from snn_course import akida_bridge as ab
 from snn_course.costs import energy as meters
 from snn_course.costs.operations import PICOJOULES_AC, PICOJOULES_MAC, Operations
-from snn_course.pong import agents, checkpoints, compare, latency, players
+from snn_course.pong import agents, checkpoints, compare, emulator, judging, latency, players
 from snn_course.pong.spikes import IfNet, LevelNet
 from snn_course.runs.run import Run
 
-import numpy as np
 import torch
 from torch import nn
 
 Rewards = Mapping[str, list[float]]
+TIMES = (2, 4, 8, 15, 30)
+"""T of the executions that spike; the last one is compared, and plays no episodes."""
 SPIKES, RANDOM, MIRROR = "spikes, T ", "random player", "opponent's rule, from RAM"
 TEACHER, CALM = "teacher", ", no sticky actions"
-"""``CALM`` ends the names of those who play without sticky actions, as the published players do."""
+"""``CALM`` ends the names of those who play without sticky actions."""
 
 
 def on_akida() -> str:
@@ -26,30 +26,108 @@ def on_akida() -> str:
     return f"Akida {ab.backend()}"
 
 
-def rewards(run: Run, found: Rewards) -> None:
-    """Tabulate rewards: the agent's executions, its relatives by their cards, and others."""
-    plain = compare.mean_and_error(found["levels"])[0]
-    rows = [[name, *compare.mean_and_error(told), len(told)] for name, told in found.items()]
+def headlines(agent: str) -> list[str]:
+    """Name what is played by as many episodes as a headline needs: levels, the chip, spikes, and calm games.
+
+    Spikes with the shortest T that can tell every level of the agent's activations.
+    """
+    highest = 2 ** agents.BITS[agent][0] - 1
+    shortest = min(steps for steps in TIMES if steps >= highest)
+    return ["levels", on_akida(), f"{SPIKES}{shortest}", "levels" + CALM, TEACHER + CALM]
+
+
+def rewards(run: Run, agent: str, found: Rewards) -> None:
+    """Tabulate and measure the rewards of an agent's executions, of its relatives, and of published players.
+
+    There are two tables, one for each protocol: what sticky actions cost is no difference between players.
+    """
+    ours = frames_of(checkpoints.cards([agent], run.config.scale).get(agent, {}))
+    for sticky in (emulator.STICKY, 0.0):
+        rows = played(found, ours, sticky)
+        if sticky:
+            rows += [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-", "-"]]
+            rows += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-", "-"]]
+        rows += [*relatives(run, sticky), *published(sticky)]
+        rule = f"with sticky actions ({sticky:g})" if sticky else "without sticky actions"
+        run.table(f"Reward {rule}, -21 .. 21", ["player", "mean", "+-", "episodes", "M frames"], rows)
+    compare_with_published(run)
+    measure_rewards(run, agent, found)
+
+
+def played(found: Rewards, frames: float | str, sticky: float) -> list[list[Any]]:
+    """Give a row for each execution that was played by one protocol; ``frames`` are those of the agent."""
+    rows: list[list[Any]] = []
+    for name, told in found.items():
+        if name.endswith(CALM) == bool(sticky):
+            continue
+        own = name not in (RANDOM, MIRROR) and not name.startswith(TEACHER)
+        learnt = frames if own else "-"
+        rows.append([name.removesuffix(CALM), *compare.mean_and_error(told), len(told), learnt])
+    return rows
+
+
+def relatives(run: Run, sticky: float) -> list[list[Any]]:
+    """Give a row for each other agent whose card tells a report of this protocol."""
+    rows: list[list[Any]] = []
     for name, card in checkpoints.cards(RELATIVES, run.config.scale).items():
-        told = card["rewards"]
-        rows.append([f"{RELATIVES[name]} (its card)", *compare.mean_and_error(told), len(told)])
-    rows += [[f"{p.name} (published)", p.mean, p.spread or "-", "-"] for p in players.PUBLISHED]
-    missing = [] if ab.backend() == "hardware" else [["AKD1000", ab.NOT_MEASURED, "-", "-"]]
-    missing += [] if run.device.type == "cuda" else [["GPU", "not measured: no GPU", "-", "-"]]
-    run.table("Reward of an episode, -21 .. 21", ["player", "mean", "error", "episodes"], [*rows, *missing])
-    short = [name for name in found if name.startswith("spikes")]
-    best = max(compare.mean_and_error(found[name])[0] for name in short)
+        told = judging.report_of(card, sticky)
+        if told is not None:
+            shown = f"{RELATIVES[name]} (its card)"
+            rows.append([shown, told.mean, told.error, len(told.rewards), frames_of(card)])
+    return rows
+
+
+def published(sticky: float) -> list[list[Any]]:
+    """Give a row for each published player of this protocol."""
+    rows: list[list[Any]] = []
+    for one in players.PUBLISHED:
+        if one.sticky == bool(sticky):
+            rows.append([f"{one.name} (published)", one.mean, one.spread or "-", "-", one.frames or "-"])
+    return rows
+
+
+def frames_of(card: Mapping[str, Any]) -> float | str:
+    """Give the millions of frames from which an agent learnt by itself, its teacher's left out; or "-"."""
+    curve = card.get("curve")
+    return round(4 * curve[-1]["steps"] / 1e6, 1) if curve else "-"
+
+
+def compare_with_published(run: Run) -> None:
+    """Say how the teacher stands beside the best published player after as many frames, by the same rules."""
+    card = checkpoints.cards(["pqn"], run.config.scale).get("pqn", {})
+    told = judging.report_of(card)
+    if told is None:
+        return
+    best, last = (players.best_published(frames, sticky=True) for frames in (20, 200))
+    run.say(
+        f"With sticky actions the teacher earns {told.mean:.1f} ± {told.error:.1f} after {frames_of(card)} M "
+        f"frames; the best published after 20 M frames {best.mean} ({best.name}), after 200 M {last.mean} "
+        f"({last.name}). Frames of a student are its own: those of its teacher come on top. +- is the "
+        "standard error over episodes; of a published player, the standard deviation over runs or episodes."
+    )
+
+
+def measure_rewards(run: Run, agent: str, found: Rewards) -> None:
+    """Record the reward of each execution, and what the others lose against the levels."""
     for name, told in found.items():
         mean, error = compare.mean_and_error(told)
-        note = f"{len(told)} episodes, +- {error:.2f}"
+        note = f"{len(told)} episodes from seed {judging.REPORT.start}, +- {error:.2f}"
         if name not in (RANDOM, MIRROR):
             least = {"cpu": 20.5} if name == TEACHER + CALM else None
-            run.measure(f"{name}: reward", mean, at_least=least, headline=name not in short[:2], note=note)
+            shown = name in headlines(agent)
+            run.measure(f"{name}: reward", mean, at_least=least, headline=shown, note=note)
     run.measure("best episode", max(found["levels"]))
-    run.measure("spikes, best T up to 15: reward lost", plain - best, at_most={"cpu": 1.0})
+    short = [lost(found, name) for name in found if name.startswith(SPIKES)]
+    run.measure("spikes, best T up to 15: reward lost", min(short), at_most={"cpu": 1.0})
     if on_akida() in found:
-        lost = plain - compare.mean_and_error(found[on_akida()])[0]
-        run.measure(f"{on_akida()}: reward lost", lost, at_most={"cpu": 1.0})
+        run.measure(f"{on_akida()}: reward lost", lost(found, on_akida()), at_most={"cpu": 1.0})
+
+
+def lost(found: Rewards, name: str) -> float:
+    """Give the reward that an execution loses against the levels, on the episodes that both have played."""
+    both = min(len(found[name]), len(found["levels"]))
+    plain = compare.mean_and_error(found["levels"][:both])[0]
+    return plain - compare.mean_and_error(found[name][:both])[0]
 
 
 RELATIVES = {
@@ -81,14 +159,14 @@ def hops(
         teacher: the teacher's.
         rewards: of the executions that played.
     """
-    q, plain = found["levels"], compare.mean_and_error(rewards["levels"])[0]
+    q = found["levels"]
     rows: list[list[Any]] = [
         ["teacher -> levels", *compare.hop(q, teacher), "-"],
         ["levels -> spikes, by layers", *by_layers, 0.0],
     ]
     for name, answered in found.items():
         if name != "levels":
-            change = compare.mean_and_error(rewards[name])[0] - plain if name in rewards else "-"
+            change = -lost(rewards, name) if name in rewards else "-"
             rows.append([f"levels -> {name}", *compare.hop(answered, q), change])
     run.table(f"Hops, {len(q)} decisions", ["hop", "same actions, %", "error of Q", "change of reward"], rows)
 
@@ -149,56 +227,3 @@ def energy(run: Run, levels: nn.Module, spent: Mapping[str, tuple[float, float]]
         rows.append(["AKD1000 board, floor", 1000 * e.floor_per_frame, f"published, {e.fps:.0f} frames/s"])
     rows.append(["AKD1000, this agent", "-", ab.NOT_MEASURED])
     run.table("Energy of a decision, microjoules", ["told by", "uJ", "what is in it"], rows)
-
-
-def title_of_steps(kept: Mapping[int, float], same: Mapping[int, float]) -> str:
-    """Say which reward the fewest and the most steps keep, and how often the most choose as the levels do."""
-    fewest, most = min(kept), max(kept)
-    share = same[max(same)]
-    return (
-        f"T = {fewest}: {kept[fewest]:.1f} points, T = {most}: {kept[most]:.1f}; "
-        f"T = {max(same)} chooses as the levels do in {share:.1f} %"
-    )
-
-
-def draw_steps(run: Run, found: Rewards, q: Mapping[str, torch.Tensor]) -> None:
-    """Draw what more steps of a decision buy: reward, and how often spikes choose as the levels do."""
-    names = {int(name.removeprefix(SPIKES)): name for name in q if name.startswith(SPIKES)}
-    same = {steps: compare.hop(q[name], q["levels"])[0] for steps, name in names.items()}
-    played = {steps: compare.mean_and_error(found[name]) for steps, name in names.items() if name in found}
-    kept = {steps: mean for steps, (mean, _) in played.items()}
-    plain, error = compare.mean_and_error(found["levels"])
-    fig, (left, right) = figures.new(title_of_steps(kept, same), columns=2, size=(9, 3.4))
-    errors = [error for _, error in played.values()]
-    left.errorbar([*kept], [*kept.values()], errors, fmt="o-", capsize=3, label="free-running spikes")
-    left.axhspan(plain - error, plain + error, color=figures.GREY, alpha=0.3, label="levels")
-    left.set(xlabel="T, steps of a decision", ylabel="reward of an episode", xticks=[*kept])
-    left.legend(loc="lower right")
-    right.plot([*same], [*same.values()], "o-")
-    right.set(xlabel="T, steps of a decision", ylabel="same actions as the levels, %", xticks=[*same])
-    run.figure(fig, "steps")
-
-
-def title_of_benchmark(as_levels: float, as_spikes: float, steps: int) -> str:
-    """Say what the agent earns as levels and as spikes."""
-    return f"{as_levels:.1f} of 21 points as levels, {as_spikes:.1f} as free-running spikes, T = {steps}"
-
-
-def draw(run: Run, found: Rewards, steps: int, timed: Mapping[str, list[latency.Row]]) -> None:
-    """Draw rewards with their errors, and where the time goes; the title tells those of T = ``steps``."""
-    mean, error = np.array([compare.mean_and_error(told) for told in found.values()]).T
-    spiking = compare.mean_and_error(found[f"{SPIKES}{steps}"])[0]
-    title = title_of_benchmark(mean[0], spiking, steps)
-    fig, (left, right) = figures.new(title, columns=2, size=(11, 4))
-    left.barh([*found], mean, xerr=error, color=figures.BLUE, capsize=3)
-    left.set(xlabel="reward of an episode, with standard error", xlim=(-21.5, 21.5))
-    left.invert_yaxis()
-    start = np.zeros(len(timed))
-    for number, part in enumerate(latency.PARTS):
-        wide = np.array([parts[number][1] for parts in timed.values()])
-        right.barh([*timed], wide, left=start, label=part)
-        start += wide
-    right.set(xlabel="median time of a decision, ms")
-    right.invert_yaxis()
-    figures.legend_outside(right)
-    run.figure(fig, "benchmark")

@@ -7,13 +7,15 @@ from pathlib import Path
 from snn_course import UsageError
 from snn_course.akida_bridge import QuantNet
 from snn_course.networks import conversion
-from snn_course.pong import checkpoints, emulator, network, perception
+from snn_course.pong import checkpoints, emulator, judging, network, perception
 from snn_course.pong.spikes import FloatQ
 
 import torch
 from torch import nn
 
 TEACHERS = ("pqn", "dqn")
+NAMES = (*TEACHERS, "levels", "clone", "direct", "pictures", "events", "four", "two", "ternary", "sparse")
+"""All agents, in the order of the steps that make them."""
 BITS = {"four": (4, 4), "two": (2, 4), "ternary": (2, 2), "sparse": (2, 4)}
 """Bits of activations and of weights. These agents have whole numbers, for the chip; the others are float."""
 LEVELS = 15
@@ -71,15 +73,11 @@ def load(name: str, scale: str) -> Agent:
 
 
 def teacher(scale: str) -> Agent:
-    """Load the better of the two conventional players, by the rewards on their cards."""
+    """Load the better of the two conventional players, by the episodes that choose."""
     found = []
-    for name in TEACHERS:
-        try:
-            path = checkpoints.find(name, scale)
-        except UsageError:
-            continue
-        rewards = checkpoints.card(path)["rewards"]
-        found.append((sum(rewards) / len(rewards), name))
+    for name, card in checkpoints.cards(TEACHERS, scale).items():
+        told = judging.choice_of(card)
+        found.append((told.mean if told else float("-inf"), name))
     return load(max(found)[1] if found else TEACHERS[0], scale)
 
 

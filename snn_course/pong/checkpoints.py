@@ -1,7 +1,8 @@
 """Trained agents: found where the learner made one, else among those that came with the course.
 
 Each step of the capstone keeps its agent in its results folder, with a card that says how it was made:
-command, seed, commit, CPU seconds, and the learning curve (``runs.checkpoints``). Both can be copied to
+command, seed, commit, CPU seconds, the learning curve (``runs.checkpoints``), and the episodes that chose and
+judged it, with their seeds (``judging``). Both can be copied to
 ``checkpoints/``.
 """
 
@@ -12,9 +13,9 @@ from typing import Any
 
 from snn_course.runs import checkpoints
 from snn_course import ROOT, UsageError
-from snn_course.runs.checkpoints import card, keep, load
+from snn_course.runs.checkpoints import card, keep, load, write_card
 
-__all__ = ["SHIPPED", "card", "cards", "find", "keep", "load"]
+__all__ = ["SHIPPED", "card", "cards", "find", "keep", "load", "write_card"]
 
 SHIPPED = ROOT / "checkpoints"
 

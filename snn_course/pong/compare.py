@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from snn_course.akida_bridge import QuantNet
 from snn_course.costs.operations import Operations, count
 from snn_course.pong.spikes import LevelNet
 
@@ -39,6 +40,11 @@ def events(net: LevelNet, x: torch.Tensor) -> list[tuple[float, float, float]]:
         sent = (layer > 0).double()
         found.append((sent.sum(1).mean().item(), layer.double().sum(1).mean().item(), 1 - sent.mean().item()))
     return found
+
+
+def spikes_of(net: QuantNet, x: torch.Tensor) -> float:
+    """Count the spikes of a decision, all layers but the last, for inputs [B, C, H, W]."""
+    return sum(spikes for _, spikes, _ in events(LevelNet(net.to_integers()), x))
 
 
 def operations(net: nn.Module, x: torch.Tensor) -> list[Operations]:

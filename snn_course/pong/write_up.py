@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_course.runs import metrics_file, wording
 from snn_course import UsageError, results_dir
-from snn_course.pong import checkpoints, compare, network
+from snn_course.pong import checkpoints, judging, network
 from snn_course.pong.checkpoints import SHIPPED
 
 Table = Mapping[str, Any]
@@ -69,10 +69,10 @@ def measured(part: str, scale: str) -> Mapping[str, Any] | None:
 def _perception(scale: str) -> list[str]:
     """Argue for pictures, or not, from what two students with the same training earn."""
     cards = checkpoints.cards(("pictures", "events"), scale)
-    if len(cards) < 2:
+    told = [judging.report_of(card) for card in cards.values()]
+    if len(told) < 2 or told[0] is None or told[1] is None:
         return []
-    (pictures, error), (events, other) = (compare.mean_and_error(one["rewards"]) for one in cards.values())
-    gain, error = events - pictures, math.hypot(error, other)
+    gain, error = told[1].mean - told[0].mean, math.hypot(told[0].error, told[1].error)
     if gain > 2 * error:
         verdict = "So events would be the better choice; all other agents see pictures, as in the literature."
     else:

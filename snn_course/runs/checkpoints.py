@@ -21,8 +21,13 @@ def keep(run: Run, name: str, net: "torch.nn.Module", card: dict[str, Any]) -> N
     run.keep(name, net.state_dict())
     told = provenance.describe(run.config, run.script, run.device)
     shown = {key: told[key] for key in ("command", "commit", "scale", "hardware", "versions", "config")}
-    text = json.dumps(shown | {"seed": run.seed} | card, indent=1, default=str)
-    safe_write.write(run.folder / f"{name}.json", text + "\n")
+    write_card(run.folder, name, shown | {"seed": run.seed} | card)
+
+
+def write_card(folder: Path, name: str, card: dict[str, Any]) -> None:
+    """Write the card of an agent into a folder."""
+    text = json.dumps(card, indent=1, default=str)
+    safe_write.write(folder / f"{name}.json", text + "\n")
 
 
 def find(name: str, scale: str, script: str, shipped: Path) -> Path:

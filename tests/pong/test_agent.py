@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 from snn_course.runs import command, lesson
 from snn_course import ROOT, UsageError
@@ -17,8 +16,10 @@ from snn_course.networks import conversion, neurons
 from snn_course.pong import (
     accounts,
     agents,
+    charts,
     checkpoints,
     compare,
+    curves,
     emulator,
     imitate,
     network,
@@ -473,8 +474,6 @@ def flat(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 # ---------------------------------------------------------------------- agents
 
-NAMES = ("pqn", "dqn", "levels", "clone", "direct", "events", "pictures", "four", "two", "ternary", "sparse")
-
 
 def trained(name: str) -> nn.Module:
     """Give an agent as it is when it is kept."""
@@ -501,7 +500,7 @@ def put(folder: Path, name: str, net: nn.Module, rewards: str = "[1.0]") -> None
     (folder / f"{name}.json").write_text(f'{{"rewards": {rewards}}}', encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", agents.NAMES)
 def test_each_agent_comes_back_and_plays(name, shipped):
     net = trained(name).eval()
     put(shipped, name, net)
@@ -562,7 +561,7 @@ def test_without_a_step_the_script_is_the_benchmark():
 
 
 @pytest.mark.parametrize(("name", "float_weights"), [("levels", False), (accounts.TEACHER, True)])
-def test_a_third_of_the_episodes_are_played_without_sticky_actions(name, float_weights, monkeypatch):
+def test_episodes_without_sticky_actions_are_those_that_are_reported(name, float_weights, monkeypatch):
     asked = {}
 
     def play(policy, seeds, most, sticky):
@@ -575,16 +574,16 @@ def test_a_third_of_the_episodes_are_played_without_sticky_actions(name, float_w
 
     monkeypatch.setattr(emulator, "play", play)
     monkeypatch.setattr(agents, "policy", policy)
-    found = capstone.play_one(capstone.Config(episodes=7), name + accounts.CALM, "cpu", torch.zeros(1))
-    assert found == {"played": [(10_000 + n, 21.0, 9) for n in range(3)]}
-    assert (asked["seeds"], asked["sticky"]) == ([10_000, 10_001, 10_002], 0.0)
+    found = capstone.play_one(capstone.Config(trials=3), name + accounts.CALM, "cpu", torch.zeros(1))
+    assert found == {"played": [(40_000 + n, 21.0, 9) for n in range(3)]}
+    assert (asked["seeds"], asked["sticky"]) == ([40_000, 40_001, 40_002], 0.0)
     assert asked["float"] == float_weights
 
 
 def test_each_step_has_a_name_and_a_command_line():
     steps = [step for step in capstone.Step.__args__ if step not in ("benchmark", "train")]
     assert [capstone.Config(step=step).part for step in steps] == steps
-    assert len(steps) == 6
+    assert len(steps) == 7
     config = capstone.Config(step="train", learner="dqn", decisions=3000)
     assert config.part == "train_dqn"
     words = ["train", "--scale", "cpu", "--learner", "dqn", "--decisions", "3000"]
@@ -659,15 +658,40 @@ def test_a_step_without_its_agent_is_one_clear_line(step, agent, shipped, monkey
 
 
 def test_titles_say_what_was_measured():
-    assert capstone.title_of_curves({"PQN": -21.0, "DQN": 3.0}) == "Points at the end: PQN -21.0, DQN 3.0"
-    title = capstone.title_of_conversion(4, -20.0, 20.0)
+    assert curves.title_of_curves({"PQN": -21.0, "DQN": 3.0}) == "Points at the end: PQN -21.0, DQN 3.0"
+    title = charts.title_of_conversion(4, -20.0, 20.0)
     assert title == "4 levels: -20.0 points as an ANN, 20.0 as free-running spikes"
-    assert capstone.title_of_views({"pictures": -3.0, "events": 9.0}) == "Points: pictures -3.0, events 9.0"
-    plain = SimpleNamespace(name="4 bits", reward=9.0, spikes=10.0)
-    best = SimpleNamespace(name="price 1", reward=2.0, spikes=50.0)
-    title = capstone.title_of_front(plain, best)
+    assert charts.title_of_views({"pictures": -3.0, "events": 9.0}) == "Points: pictures -3.0, events 9.0"
+    plain = charts.Spot("4 bits", 10.0, 9.0, 0.1)
+    best = charts.Spot("price 1", 50.0, 2.0, 0.1)
+    title = charts.title_of_front(plain, best)
     assert title == "4 bits: 9.0 points with 10 spikes; price 1: 2.0 with 50"
-    title = accounts.title_of_steps({2: -3.0, 15: 9.0}, {2: 50.0, 30: 75.0})
+    title = charts.title_of_steps({2: -3.0, 15: 9.0}, {2: 50.0, 30: 75.0})
     assert title == "T = 2: -3.0 points, T = 15: 9.0; T = 30 chooses as the levels do in 75.0 %"
-    title = accounts.title_of_benchmark(-3.0, 8.0, 4)
+    title = charts.title_of_benchmark(-3.0, 8.0, 4)
     assert title == "-3.0 of 21 points as levels, 8.0 as free-running spikes, T = 4"
+    title = charts.title_of_latency("chip", 0.25, 12.0)
+    assert title == "chip: half of the decisions take 0.25 ms at most, 99 % of them 12 ms"
+
+
+def test_the_front_holds_whom_no_other_beats_in_both():
+    spots = [charts.Spot(str(n), spikes, reward, 0.1) for n, (spikes, reward) in enumerate(FOUR)]
+    assert [spot.name for spot in charts.front(spots)] == ["3", "1", "0"]
+    assert charts.front([]) == []
+
+
+FOUR = [(500.0, 18.0), (300.0, 17.0), (400.0, 16.0), (200.0, -3.0), (500.0, 17.5)]
+
+
+def test_a_short_last_round_is_left_out():
+    curve = [{"steps": 100.0}, {"steps": 200.0}, {"steps": 240.0}]
+    assert curves.rounds(curve) == curve[:2]
+    curve[-1]["steps"] = 260.0
+    assert curves.rounds(curve) == curve
+    assert (curves.rounds(curve[:1]), curves.rounds([])) == (curve[:1], [])
+
+
+def test_a_curve_tells_whether_it_counts_points_or_episodes():
+    assert curves.is_by_episodes([{"steps": 1.0, "episodes": 3.0}])
+    assert not curves.is_by_episodes([{"steps": 1.0, "points": 3.0}])
+    assert not curves.is_by_episodes([])

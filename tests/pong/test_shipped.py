@@ -3,7 +3,7 @@
 import json
 
 from snn_course.runs import lesson, metrics_file
-from snn_course.pong import agents, checkpoints, emulator, network, write_up
+from snn_course.pong import agents, checkpoints, emulator, judging, network, write_up
 from snn_course.pong.spikes import LevelNet
 
 import pytest
@@ -31,7 +31,7 @@ def test_each_agent_loads_and_tells_where_it_comes_from(name):
     assert card["command"].startswith("python capstone_pong.py ")
     assert card["commit"]
     assert not card["commit"].endswith("-changed")
-    assert len(card["rewards"]) == 30
+    assert len(judging.choice_of(card).rewards) == 30
     assert card["curve"]
     assert all(told["seconds"] > 0 for told in card["curve"])
 
@@ -93,7 +93,8 @@ def test_the_page_argues_for_what_the_agent_sees(events, told, verdict, tmp_path
     assert "**Perception.**" not in write_up.page("cpu", [])
     for name, rewards in {"pictures": [11.0, 15.0], "events": events}.items():
         (tmp_path / f"{name}.pt").touch()
-        (tmp_path / f"{name}.json").write_text(json.dumps({"rewards": rewards}), encoding="utf-8")
+        card = {"reports": [judging.Report(rewards, judging.REPORT.start).told()]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
     (line,) = [line for line in write_up.page("cpu", []).splitlines() if line.startswith("**Perception.**")]
     assert told in line
     assert verdict in line

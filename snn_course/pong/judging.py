@@ -1,0 +1,116 @@
+"""By which episodes an agent is chosen, and by which it is reported: never by the same ones.
+
+Of several agents the best on some episodes is kept. It plays well, and it was lucky on just these episodes:
+on others it earns less. So each seed of an episode serves one purpose. ``choose`` plays seeds of ``CHOICE``
+and gives a ``Choice``; ``report`` plays seeds of ``REPORT`` and gives a ``Report``. What picks an agent takes
+a ``Choice``, what tells how good one is takes a ``Report``, and neither can hold seeds of the other.
+
+An agent's card keeps both, with the first seed and the number of episodes:
+
+    "choice":  {"first_seed": 10000, "episodes": 30, "sticky": 0.25, "rewards": [...]}
+    "reports": [{"first_seed": 40000, "episodes": 100, "sticky": 0.25, "rewards": [...]}, ...]
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from snn_course.pong import compare, emulator
+
+CHOICE = range(10_000, 40_000)
+"""Seeds of the episodes that choose: the teacher, a price, or what its author looks at while he tries."""
+REPORT = range(40_000, 70_000)
+"""Seeds of the episodes that are reported. They choose nothing, and training uses none of them."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rewards of the episodes with the seeds ``first``, ``first + 1``, ...
+
+    Raises: ValueError when there are none, or when a seed is of another purpose.
+    """
+
+    rewards: Sequence[float]
+    first: int
+    sticky: float = emulator.STICKY
+    """Chance with which an action is repeated in place of the new one."""
+    allowed: ClassVar[range]
+
+    def __post_init__(self) -> None:
+        """Refuse seeds of another purpose."""
+        last = self.first + len(self.rewards) - 1
+        if not self.rewards or self.first not in self.allowed or last not in self.allowed:
+            raise ValueError(f"{type(self).__name__}: {len(self.rewards)} episodes from seed {self.first}")
+
+    @property
+    def mean(self) -> float:
+        """The mean reward."""
+        return compare.mean_and_error(self.rewards)[0]
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return compare.mean_and_error(self.rewards)[1]
+
+    @property
+    def note(self) -> str:
+        """How many episodes with which seeds, and the error."""
+        last = self.first + len(self.rewards) - 1
+        return f"{len(self.rewards)} episodes, seeds {self.first} to {last}, +- {self.error:.2f}"
+
+    def told(self) -> dict[str, Any]:
+        """Give what a card keeps."""
+        head = {"first_seed": self.first, "episodes": len(self.rewards), "sticky": self.sticky}
+        return head | {"rewards": list(self.rewards)}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """Read what a card has kept."""
+        return cls(told["rewards"], told["first_seed"], told["sticky"])
+
+
+class Choice(Judged):
+    """Rewards by which an agent may be chosen."""
+
+    allowed = CHOICE
+
+
+class Report(Judged):
+    """Rewards that may be reported."""
+
+    allowed = REPORT
+
+
+def choose(policy: emulator.Policy, episodes: int, longest: int = emulator.LONGEST) -> Choice:
+    """Play the first episodes of those that choose, each of at most ``longest`` decisions."""
+    played = emulator.play(policy, CHOICE[:episodes], longest)
+    return Choice([one.reward for one in played], CHOICE.start)
+
+
+def report(
+    policy: emulator.Policy,
+    episodes: int,
+    longest: int = emulator.LONGEST,
+    sticky: float = emulator.STICKY,
+) -> Report:
+    """Play the first episodes of those that are reported, each of at most ``longest`` decisions."""
+    played = emulator.play(policy, REPORT[:episodes], longest, sticky)
+    return Report([one.reward for one in played], REPORT.start, sticky)
+
+
+def choice_of(card: Mapping[str, Any]) -> Choice | None:
+    """Read from a card by what an agent may be chosen; None when nothing was kept.
+
+    A card from before seeds had a purpose has ``rewards`` alone. They have chosen, so they are no report.
+    """
+    if "choice" in card:
+        return Choice.read(card["choice"])
+    return Choice(card["rewards"], CHOICE.start) if "rewards" in card else None
+
+
+def report_of(card: Mapping[str, Any], sticky: float = emulator.STICKY) -> Report | None:
+    """Read from a card what may be reported of an agent, with or without sticky actions; None: not judged."""
+    for told in card.get("reports", []):
+        if told["sticky"] == sticky:
+            return Report.read(told)
+    return None

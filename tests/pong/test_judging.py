@@ -1,0 +1,129 @@
+"""Who chooses and who reports: no episode does both, and what is reported chooses nothing."""
+
+import json
+from types import SimpleNamespace
+
+from snn_course.runs import lesson
+from snn_course import ROOT
+from snn_course.pong import agents, checkpoints, dqn, emulator, imitate, judging, network, pqn
+
+import pytest
+import torch
+
+capstone = lesson.load("capstone_pong")
+
+
+def test_no_seed_has_two_purposes():
+    assert not set(judging.CHOICE) & set(judging.REPORT)
+    assert min(len(judging.CHOICE), len(judging.REPORT)) >= 1000  # the most that --episodes takes
+    for kind, foreign in ((judging.Choice, judging.REPORT), (judging.Report, judging.CHOICE)):
+        own = kind.allowed
+        assert kind([1.0], own.start).mean == 1.0
+        assert kind([1.0, 2.0], own.stop - 2).first == own.stop - 2
+        for first, rewards in ((foreign.start, [1.0]), (own.stop - 1, [1.0, 2.0]), (own.start, [])):
+            with pytest.raises(ValueError, match=f"^{kind.__name__}: {len(rewards)} episodes"):
+                kind(rewards, first)
+
+
+def test_each_purpose_plays_its_own_seeds(monkeypatch):
+    asked = []
+
+    def play(policy, seeds, most, sticky=emulator.STICKY):
+        asked.append(([*seeds], most, sticky))
+        return [emulator.Played(seed, seed % 7, 9) for seed in seeds]
+
+    monkeypatch.setattr(emulator, "play", play)
+    chosen = judging.choose(len, 3, 50)
+    told = judging.report(len, 2, 60, sticky=0.0)
+    assert asked == [([10_000, 10_001, 10_002], 50, 0.25), ([40_000, 40_001], 60, 0.0)]
+    assert chosen == judging.Choice([4, 5, 6], 10_000)
+    assert told == judging.Report([2, 3], 40_000, 0.0)
+    assert told.note == "2 episodes, seeds 40000 to 40001, +- 0.50"
+
+
+def test_a_card_keeps_both_apart():
+    choice = judging.Choice([1.0, 2.0], 10_000)
+    sticky, calm = judging.Report([3.0], 40_000), judging.Report([21.0, 20.0], 40_000, 0.0)
+    card = {"choice": choice.told(), "reports": [calm.told(), sticky.told()]}
+    assert card["choice"] == {"first_seed": 10_000, "episodes": 2, "sticky": 0.25, "rewards": [1.0, 2.0]}
+    assert judging.choice_of(card) == choice
+    assert (judging.report_of(card), judging.report_of(card, 0.0)) == (sticky, calm)
+    old = {"rewards": [5.0]}  # from before seeds had a purpose: it may choose, and is no report
+    assert judging.choice_of(old) == judging.Choice([5.0], 10_000)
+    assert judging.report_of(old) is None
+    assert judging.choice_of({}) is None
+
+
+class Asked(Exception):
+    pass
+
+
+@pytest.mark.parametrize("seed", [0, 1, 29_999, 60_000])
+@pytest.mark.parametrize("learner", ["pqn", "dqn", "imitate"])
+def test_training_meets_no_seed_that_judges(learner, seed, monkeypatch):
+    module = {"pqn": pqn, "dqn": dqn, "imitate": imitate}[learner]
+    games = []
+
+    def many(count, seed, **_):
+        games.extend(range(seed, seed + count))
+        raise Asked
+
+    monkeypatch.setattr(module, "many", many)
+    run = SimpleNamespace(seed=seed, load=lambda *_, **__: None, progress=lambda items, _: items)
+    net = network.q_network()
+    learn = {
+        "pqn": lambda: pqn.learn(run, "x", net, pqn.Recipe()),
+        "dqn": lambda: dqn.learn(run, "x", net, dqn.Recipe()),
+        "imitate": lambda: imitate.imitate(run, "x", net, net, imitate.Recipe()),
+    }[learner]
+    with pytest.raises(Asked):
+        learn()
+    assert games
+    assert not set(games) & {*judging.CHOICE, *judging.REPORT}
+
+
+def put(folder, name, choice, report):
+    torch.save(network.q_network().state_dict(), folder / f"{name}.pt")
+    chosen, told = judging.Choice(choice, 10_000), judging.Report(report, 40_000)
+    card = {"choice": chosen.told(), "reports": [told.told()]}
+    (folder / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+def test_the_teacher_is_chosen_by_episodes_that_are_not_reported(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN_RESULTS", str(tmp_path))
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
+    for best, other in (("pqn", "dqn"), ("dqn", "pqn")):
+        put(tmp_path, best, [20.0], [-21.0])
+        put(tmp_path, other, [19.0], [21.0])
+        assert agents.teacher("quick").name == best
+
+
+@pytest.mark.parametrize("lucky", [2, 3, 4])
+def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monkeypatch):
+    """On the episodes that choose one student is good, on those that are reported it is bad."""
+    monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
+    chosen = []
+
+    def play(policy, seeds, most, sticky=emulator.STICKY):
+        choosing = seeds[0] in judging.CHOICE
+        if choosing:
+            chosen.append(seeds)
+        number = (len(chosen) - 1) // 2  # each point is judged as levels, then as free-running spikes
+        good = choosing and number in (0, lucky)
+        return [emulator.Played(seed, 20.0 if good else -20.0, 9) for seed in seeds]
+
+    monkeypatch.setattr(emulator, "play", play)
+    told = {"steps": 1.0, "seconds": 1.0, "reward": 0.0, "points": 1.0}
+    monkeypatch.setattr(imitate, "imitate", lambda *_, **__: [told])
+    monkeypatch.setattr(capstone, "on_chip", lambda *_: None)
+    config = capstone.Config(scale="quick", step="sparsify", pictures=100, **quick())
+    metrics = lesson.execute(capstone.main, config, ROOT / "capstone_pong.py")
+    kept = [m for m in metrics["measures"] if m["name"].endswith(": reward")]
+    price = (0.5, 1, 8)[lucky - 2]
+    assert [(m["name"], m["mean"]) for m in kept] == [(f"price {price:g}: reward", -20.0)]
+    assert "seeds 40000 to 40001" in kept[0]["note"]
+
+
+def quick():
+    return {key: capstone.SCALES["quick"][key] for key in ("episodes", "trials", "longest")}
