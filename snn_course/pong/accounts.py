@@ -31,9 +31,25 @@ def headlines(agent: str) -> list[str]:
 
     Spikes with the shortest T that can tell every level of the agent's activations.
     """
-    highest = 2 ** agents.BITS[agent][0] - 1
-    shortest = min(steps for steps in TIMES if steps >= highest)
-    return ["levels", on_akida(), f"{SPIKES}{shortest}", "levels" + CALM, TEACHER + CALM]
+    steps = shortest(2 ** agents.BITS[agent][0] - 1)
+    return ["levels", on_akida(), f"{SPIKES}{steps}", "levels" + CALM, TEACHER + CALM]
+
+
+def mapped(net: ab.QuantNet) -> Any:
+    """Give the chip's model of a network, on the card or in the simulator; None where there is neither."""
+    return None if ab.backend() == "absent" else ab.map_model(ab.to_akida(net)).runner
+
+
+def shortest(highest: int) -> int:
+    """Give the shortest T in which spikes can tell every level up to ``highest``."""
+    return min(steps for steps in TIMES if steps >= highest)
+
+
+def names() -> list[str]:
+    """Name all that plays in the benchmark: executions, calm games, and players that learn nothing."""
+    spiking = [f"{SPIKES}{steps}" for steps in TIMES]
+    akida = [on_akida()] if ab.backend() != "absent" else []
+    return ["levels", *spiking, *akida, "levels" + CALM, TEACHER + CALM, RANDOM, MIRROR]
 
 
 def rewards(run: Run, agent: str, found: Rewards) -> None:

@@ -3,7 +3,7 @@
 Each title is made from the values that are drawn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snn_course.runs import figures
@@ -15,6 +15,16 @@ from matplotlib.axes import Axes
 
 Curves = dict[str, tuple[History, judging.Report]]
 """By name: the rounds of learning, and how the agent was judged afterwards."""
+
+
+def of_cards(names: Iterable[str], scale: str) -> Curves:
+    """Give the curves of agents that were judged, by their cards; names in capitals."""
+    found: Curves = {}
+    for name, card in checkpoints.cards(names, scale).items():
+        report = judging.report_of(card)
+        if report is not None:
+            found[name.upper()] = (card["curve"], report)
+    return found
 
 
 def title_of_curves(points: Mapping[str, float]) -> str:

@@ -108,9 +108,14 @@ def choice_of(card: Mapping[str, Any]) -> Choice | None:
     return Choice(card["rewards"], CHOICE.start) if "rewards" in card else None
 
 
+def reports_of(card: Mapping[str, Any]) -> list[Report]:
+    """Read all that may be reported of an agent from its card."""
+    return [Report.read(told) for told in card.get("reports", [])]
+
+
 def report_of(card: Mapping[str, Any], sticky: float = emulator.STICKY) -> Report | None:
     """Read from a card what may be reported of an agent, with or without sticky actions; None: not judged."""
-    for told in card.get("reports", []):
-        if told["sticky"] == sticky:
-            return Report.read(told)
+    for told in reports_of(card):
+        if told.sticky == sticky:
+            return told
     return None

@@ -29,8 +29,8 @@ convolutions with stride 2 (16, 32, 32 filters), a dense layer of 128, and Q of 
 {size:,} weights and biases. There are no norms, so that what learns is what the chip computes, and no other
 kernels than the AKD1000 has.
 
-**Policy.** The best Q, always. Sticky actions (0.25) stay on when an agent is judged, except in two rows of
-the benchmark, for the published players had none.
+**Policy.** The best Q, always. Sticky actions (0.25) stay on when an agent is judged. The benchmark has a
+second table without them, beside the players that were published so.
 
 **Training.** A conventional Q-learner comes first, then students under its eye (DAgger), whose loss weighs
 each choice by what it costs. 4 bits teach 2 bits, whose 3 levels take few spikes. The agent is taught in two

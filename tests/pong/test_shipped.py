@@ -1,8 +1,10 @@
 """What came with the course: the shipped agents, their cards, and the page that tells their story."""
 
 import json
+import re
 
 from snn_course.runs import lesson, metrics_file
+from snn_course import ROOT
 from snn_course.pong import agents, checkpoints, emulator, judging, network, write_up
 from snn_course.pong.spikes import LevelNet
 
@@ -34,6 +36,18 @@ def test_each_agent_loads_and_tells_where_it_comes_from(name):
     assert len(judging.choice_of(card).rewards) == 30
     assert card["curve"]
     assert all(told["seconds"] > 0 for told in card["curve"])
+
+
+def test_readme_tells_what_the_cards_tell():
+    """Reported with sticky actions and without, and on the episodes that chose, each from the card."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|", text, re.MULTILINE)
+    told = {name: [cell.strip() for cell in cells] for name, *cells in rows}
+    assert set(told) == set(agents.NAMES)
+    for name, cells in told.items():
+        card = checkpoints.card(checkpoints.SHIPPED / f"{name}.pt")
+        known = (judging.report_of(card), judging.report_of(card, 0.0), judging.choice_of(card))
+        assert cells == [f"{one.mean:.1f} ± {one.error:.1f}" if one else "-" for one in known]
 
 
 def test_the_agent_wins_points_at_once():
