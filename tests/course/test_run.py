@@ -165,7 +165,7 @@ def test_a_results_folder_that_cannot_be_is_one_line_before_anything_starts(smal
 def test_two_scripts_that_end_at_once_both_land_in_the_journal_in_its_order(small, tmp_path):
     writes = (
         "from snn_course import journal_file\nfrom snn_course.journal import blocks as journal\n"
-        "for turn in range(20):\n    journal.write_block(journal_file(), stem + ' cpu', f'{stem} {turn}')"
+        "for turn in range(6):\n    journal.write_block(journal_file(), stem + ' cpu', f'{stem} {turn}')"
     )
     stems = ("02_spike_encoding", "03_spike_visualization", "01_lif_neuron")
     for old in ("01_first", "02_second"):
@@ -177,7 +177,7 @@ def test_two_scripts_that_end_at_once_both_land_in_the_journal_in_its_order(smal
     ended = small.start("run", "--jobs", "3", SNN_JOURNAL=str(log))
     assert ended.returncode == 0, ended.stdout
     text = log.read_text(encoding="utf-8")
-    places = [text.index(f"{stem} 19\n") for stem in sorted(stems)]
+    places = [text.index(f"{stem} 5\n") for stem in sorted(stems)]
     assert places == sorted(places)
     assert text.count("measured:begin") == 3
     assert "- Mine\n" in text
