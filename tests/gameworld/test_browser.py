@@ -153,13 +153,14 @@ def test_a_page_that_never_loads_ends_with_one_line():
 
 
 @pytest.mark.browser
-def test_browsers_that_are_lost_again_and_again_end_in_one_line():
+def test_browsers_that_are_lost_again_and_again_end_in_one_line(monkeypatch):
+    monkeypatch.setattr(arena, "AGAIN", 2)  # each browser takes seconds to start
     with arena.open_place() as place:
 
         def work(_game: pages.Dino) -> None:
             raise Lost("The browser is lost: a test.")
 
-        with pytest.raises(UsageError, match=r"^3 browsers were lost, one after the other\. .*a test\.$"):
+        with pytest.raises(UsageError, match=r"^2 browsers were lost, one after the other\. .*a test\.$"):
             place.dino(work)
         assert place.lost == arena.AGAIN
     assert left_behind() == []
@@ -208,9 +209,19 @@ def test_the_agent_on_chrome_dino_beats_the_floor():
     with arena.open_place() as place:
         (idle,), no_keys = arena.lives(place, players.Idle(), 1)
         assert no_keys == []
+
+        def play(game: pages.Dino) -> tuple[tracks.Life, list[arena.Keys]]:
+            game.forget_keys()
+            life = tracks.live(game, player, most=2 * idle.score + 1)  # a good life goes on for minutes
+            return life, game.key_times()
+
+        frames = seconds = 0.0
         for _ in range(5):  # its first cactus ends one life in ten, more where frames are dropped
-            (life,), keys = arena.lives(place, player, 1)
-            assert keys
+            life, keys = place.dino(play)
+            frames, seconds = frames + life.frames, seconds + life.seconds
             if life.score > 2 * idle.score:
+                assert keys
                 return
+    if frames < 45 * seconds:
+        pytest.skip(f"too busy a machine for a game in real time: {frames / seconds:.0f} pictures a second")
     pytest.fail(f"five lives ended below {2 * idle.score} points, twice of what doing nothing gets")
