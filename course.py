@@ -17,7 +17,7 @@
 
     python3 course.py list         the scripts, their questions, last results
     python3 course.py env          what works on this machine
-    python3 course.py test         the tests, on all cores; options go to pytest
+    python3 course.py test         the tests, on all cores; options to pytest
 
 Any Python from 3.8 on may start it: it looks for the 3.11 or 3.12 it needs.
 """
