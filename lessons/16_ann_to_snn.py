@@ -5,7 +5,7 @@ Reading:  Jiang et al. (2023), SlipReLU; Bu et al. (2022), QCFS; Rueckauer et al
 Run:      python lessons/16_ann_to_snn.py
 Expect:   an ANN with 77.1 ± 0.3 %. With IF neurons at T 8: the same if they wait, 69 ± 3 % if they run free;
           free at T 32: 77.4 ± 0.2 %; tuned, at T 4: 71.9 ± 0.9 %; lesson 10's network, trained with spikes
-          alone for as long, at T 2: 68.7 ± 0.4 %. 3 seeds, 45 minutes on two CPU cores.
+          alone for as long, at T 2: 68.7 ± 0.4 %. 3 seeds; 11 CPU minutes a seed.
 """
 
 # %% [markdown]
