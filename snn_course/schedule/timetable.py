@@ -38,15 +38,15 @@ TIMETABLE = {
     "08_feedforward_snn": Entry(6, 180, "alone"),  # the ladder of five ways
     "09_training_bptt": Entry(24, 540),
     "milestone_a_fashion_mnist": Entry(7, 1320),
-    "10_convolutional_snn": Entry(23, 1980),
+    "10_convolutional_snn": Entry(23, 2300),
     "11_neuromorphic_data_tonic": Entry(23, 660, "beside"),  # from an event to an answer
     "12_hardware_deep_dive": Entry(17, 840, "beside"),  # one frame on each device
     "13_recurrent_snn": Entry(24, 1320),
-    "14_loss_and_regularization": Entry(23, 1320),
+    "14_loss_and_regularization": Entry(23, 1470),
     "15_stdp_online_learning": Entry(25, 570),
-    "16_ann_to_snn": Entry(19, 1080),
+    "16_ann_to_snn": Entry(19, 1900),
     "17_energy_and_export": Entry(8, 310),
-    "18_spiking_transformers": Entry(23, 1240, "beside"),  # attention over more and more tokens
+    "18_spiking_transformers": Entry(23, 1650, "beside"),  # attention over more and more tokens
     "19_akida_deployment": Entry(18, 600, "beside"),  # one frame on the chip or its simulator
     "20_spiking_mamba_ssm": Entry(22, 670, "beside"),  # one more token
     "capstone_pong": Entry(19, 300, "alone"),  # one decision
