@@ -3,6 +3,7 @@
 import ast
 import os
 import shutil
+import subprocess
 import sys
 import time
 import types
@@ -137,7 +138,7 @@ def test_where_a_process_cannot_become_another_one_it_waits_for_it(monkeypatch):
     [
         ("posix", ROOT, "python3 course.py"),
         ("posix", ROOT / "lessons", "python3 ../course.py"),
-        ("nt", ROOT, f"{sys.executable} course.py"),
+        ("nt", ROOT, subprocess.list2cmdline([sys.executable, "course.py"])),
     ],
 )
 def test_a_command_to_copy_fits_the_folder_that_one_is_in(monkeypatch, system, folder, called):
