@@ -210,7 +210,7 @@ class Run:
         def read(path: Path) -> Any:
             kept = torch.load(path, map_location=self.device, weights_only=True)
             unfinished.fill({**parts, "": unfinished.Random()}, kept["state"] | {"": kept["random"]})
-            self._spent.resume(kept["spent"])
+            self._spent.resume(kept.get("spent", spent.NOTHING))
             return kept["state"]
 
         state = self._unfinished.find(f"{name}-seed{self.seed}.pt", read)
@@ -350,5 +350,6 @@ def _measured(path: Path) -> dict[str, Any]:
     """Read what a seed measured. Raises: KeyError or TypeError for what another version wrote."""
     kept = json.loads(unfinished.body(path))
     measures = {name: Measure(**fields) for name, fields in kept["measures"].items()}
-    others = ("tables", "figures", "sentences", "chapters", "data", "analysis", "spent")
-    return {name: kept[name] for name in others} | {"measures": measures}
+    others = ("tables", "figures", "sentences", "chapters", "data", "analysis")
+    cost = kept.get("spent", spent.NOTHING)
+    return {name: kept[name] for name in others} | {"measures": measures, "spent": cost}

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 Seconds = tuple[float, float]
 """On the clock, and of the processor."""
+NOTHING = 0.0, 0.0
+"""Also what is taken for a state that was kept before states told what they cost."""
 
 
 class Spent:
@@ -19,24 +21,24 @@ class Spent:
     def __init__(self) -> None:
         self._seed: int | None = None  # before the first one begins
         self._before: dict[int | None, Seconds] = {}  # spent by earlier starts
-        self._here: dict[int | None, Seconds] = {None: (0.0, 0.0)}  # spent by this one
+        self._here: dict[int | None, Seconds] = {None: NOTHING}  # spent by this one
         self._mark = _clocks()
 
     def begin(self, seed: int) -> None:
         """Open a seed's account."""
         self._book()
         self._seed = seed
-        self._here[seed] = 0.0, 0.0
+        self._here[seed] = NOTHING
 
     def resume(self, seconds: Sequence[float]) -> None:
         """Take over what a kept state says; of several states, what the latest one says."""
-        clock, core = self._before.get(self._seed, (0.0, 0.0))
+        clock, core = self._before.get(self._seed, NOTHING)
         self._before[self._seed] = max(clock, seconds[0]), max(core, seconds[1])
 
     def so_far(self) -> Seconds:
         """Give what this seed has cost, to be kept with its state."""
         self._book()
-        return _sum([self._before.get(self._seed, (0.0, 0.0)), self._here[self._seed]])
+        return _sum([self._before.get(self._seed, NOTHING), self._here[self._seed]])
 
     def total(self) -> dict[str, float]:
         """Give the ``seconds`` and ``cpu_seconds`` of all seeds."""

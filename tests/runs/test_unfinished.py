@@ -330,6 +330,21 @@ def test_the_time_of_an_earlier_start_counts(tmp_path):
     assert metrics["cpu_seconds"] >= 0.5 > time.process_time() - before
 
 
+def test_a_state_from_before_it_told_its_cost_is_taken(start, monkeypatch):
+    whole, _ = start()
+    save = torch.save
+
+    def save_as_before(kept, path):
+        save({name: kept[name] for name in ("state", "random")}, path)
+
+    monkeypatch.setattr(torch, "save", save_as_before)
+    start(cut=True)
+    sums, printed = start()
+    assert sums == whole
+    assert "net: resumed" in printed
+    assert "is damaged" not in printed
+
+
 def test_fresh_forgets_an_earlier_start(start):
     start(cut=True)
     assert "resumed" not in start(fresh=True)[1]
