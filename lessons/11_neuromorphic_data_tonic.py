@@ -1,7 +1,7 @@
 """Lesson 11: event data with Tonic.
 
 Question: How does a network learn from recordings that are lists of events, of any length, and no pictures?
-Reading:  Gallego et al. (2020) sec. IV; Amir et al. (2017), DVS128 Gesture; Cramer et al. (2020), SHD.
+Reading:  Gallego et al. (2020) sec. III; Amir et al. (2017), DVS128 Gesture; Cramer et al. (2020), SHD.
 Run:      python lessons/11_neuromorphic_data_tonic.py [--dataset dvsgesture|nmnist|shd|ssc] [--file FILE]
 Expect:   98.0 ± 1.8 % on new people (synthetic gestures), in edge mode 92.6 ± 6.5 %.
           3 seeds, 22 CPU minutes.
@@ -204,12 +204,13 @@ def own_recording(path: Path) -> recordings.Recording:
 # - **Into equal parts**: as many frames for each recording, which is easy to batch. A long
 #   recording has long frames, so the same motion looks different in it.
 #
-# How long is a window to be? Too short, and a frame holds too few events to show a shape.
-# Too long, and the motion is smeared: an edge passes over a pixel and leaves it again, so
-# that ON and OFF events of different moments meet in it. The table below shows both ends.
+# How long is a window to be? 20 to 50 ms are usual for gestures. Too short, and a frame
+# holds too few events to show a shape. Too long, and the motion is smeared: an edge passes
+# over a pixel and leaves it again, so that ON and OFF events of different moments meet in
+# it. The table below shows both ends.
 # What is best for a network depends on how far it looks back (chapter 5).
 #
-# Counts are not the only frames (Gallego et al., sec. IV). A *time surface* holds for each
+# Counts are not the only frames (Gallego et al., sec. III). A *time surface* holds for each
 # pixel how long ago its last event was: it keeps the order, and loses how many there were.
 # A *voxel grid* shares each event out to the two frames that are nearest in time, so that
 # nothing jumps at a cut. Both have the shape of counts, and go into the same network.
@@ -503,8 +504,8 @@ def answer_to_file(config: Config, run: lesson.Run, net: Recogniser, test: Event
 # ## 5. Which cut is best?
 #
 # Each binning keeps something and loses something. Windows of half the length double the
-# steps, and the work. A window may be longer than the 50 ms of chapter 2, since the network
-# compares frames with one another: what is smeared in one is told apart by the next.
+# steps, and the work. Ours last 100 ms, longer than what is usual (chapter 2): the network
+# compares frames with one another, and what is smeared in one may be told apart by the next.
 #
 # The same network is trained on each kind of frames. Padding and zeros say how much of a
 # batch is empty: a dense tensor pays for them, hardware that works on events does not.
