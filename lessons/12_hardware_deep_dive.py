@@ -1119,7 +1119,7 @@ def time_frames(config: Config, run: lesson.Run, net: ab.QuantNet, x: Tensor) ->
 
 
 # %% [markdown]
-# **Energy** is told in ways that differ a thousandfold, and none of them is a lie:
+# **Energy** is told in ways that lie far apart (the run says how far), and none is a lie:
 #
 # - *Counted*: operations times the energy of an arithmetic unit. In 45 nm silicon a float32
 #   MAC takes 4.6 pJ, an addition 0.9 pJ (Horowitz 2014). Memory, wires and clocks, the
@@ -1221,6 +1221,8 @@ def draw_ledger(run: lesson.Run, rows: Rows) -> None:
     ax.set(xscale="log", xlabel="energy of one frame, mJ")
     ax.invert_yaxis()
     run.figure(fig, "hardware")
+    apart = max(told.values()) / min(told.values())
+    run.say(f"The largest of these energies of one frame is {apart:.0f} times the smallest.")
 
 
 # %% [markdown]
@@ -1314,7 +1316,7 @@ def hardware_table(run: lesson.Run) -> None:
 # A GPU has a floor as well, which its limit hides; without a GPU and a meter it is not
 # measured here.
 #
-# Now the plain answer, from what this run has measured. A GPU wins where work is dense and
+# Now the plain answer, beside what this run has measured. A GPU wins where work is dense and
 # can be batched, and it is the only one of the two that trains. An NPU wins where answers
 # are needed one at a time, soon, from few events, on little power. In between, measure.
 # Both are often used: trained on a GPU, then deployed on an NPU, as in this course.
@@ -1347,8 +1349,9 @@ def gpu_or_npu(run: lesson.Run, found: Found) -> None:
     ]
     run.table("GPU or NPU?", ["you have", "measured here, or published", "take"], rows)
     run.say(
-        "Take a GPU to train, and to answer many questions at once; take an NPU for one frame at a time "
-        "with few events. If it waits most of the time, look at the floor first, not at the network."
+        "The last column is advice, by the argument of this lesson: a GPU to train, and to answer many "
+        "questions at once; an NPU for one frame at a time with few events. If it waits most of the time, "
+        "look at the floor first, not at the network."
     )
 
 
