@@ -120,7 +120,7 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the spikes [T, B, H] of both hidden layers, and the output's membrane [T, B, 10]."""
-        # neurons.leaky is snn.Leaky over all steps at once (lesson 09 proves it equal)
+        # neurons.leaky is snn.Leaky over all steps at once (lesson 08 proves it equal)
         slope = self.surrogate
         steps = self.num_steps
         cur = self.fc1(x)  # [B, H]: a still image is multiplied once, and shown ``num_steps`` times
@@ -358,9 +358,9 @@ def draw_penalties(run: lesson.Run) -> None:
 # below their threshold, before the loss of the answers could tell which of them are needed.
 #
 # Where the machine can, matrices are multiplied in *bfloat16*: numbers with half the bits,
-# which a processor multiplies twice as fast (lesson 10). Rounding changes no spike, since
-# that is 0 or 1, and a weight by at most one part in 256. The weights that Adam changes stay
-# in full, and so does all that is *measured*.
+# which a processor multiplies twice as fast (lesson 10). A 0 or a 1 that goes into such a
+# product is not rounded; a weight is, by at most one part in 256. The weights that Adam
+# changes stay in full, and so does all that is *measured*.
 
 
 # %%

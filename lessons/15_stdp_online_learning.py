@@ -1033,9 +1033,9 @@ def report_controls(run: lesson.Run, hits: dict[str, float], active: dict[str, f
 
 
 # %% [markdown]
-# Look at the orange bars first, and then at inhibition and homeostasis. (The standard error
-# in the table tells how much of a difference is chance: with few test images it is a point
-# or two. At cpu scale three seeds are averaged.)
+# Look at the orange bars first, and then at inhibition and homeostasis. (The *standard error*
+# that is printed says how much of a difference may be chance. At cpu scale three seeds are
+# averaged.)
 #
 # It is not the timing that draws the digits. What a pixel says is in its *rate*, and its
 # rate is the same forwards, backwards and shuffled. What learns is a simple, old idea:
@@ -1808,12 +1808,12 @@ def prove_fast_traces(config: Config, run: lesson.Run) -> None:
 # Two tasks, each learnt by the same network from the same start.
 #
 # *Rows*: a digit is read row by row, 28 steps of 28 pixels; the error counts in the last 8
-# steps. *Cues*: a mouse runs down a
-# corridor and sees seven cues, left or right; then nothing for 100 steps; then it must say
-# which side had more (Bellec et al. 2020, fig. 4, after Morcos and Harvey 2016). The
-# membrane forgets in ten steps. Whoever solves it must hold the evidence through the
-# silence. The adaptive thresholds of ALIF neurons can, and their traces know it. So one of
-# the rules below gets LIF neurons alone: does it matter?
+# steps. *Cues*: a mouse runs down a corridor and sees seven cues, left or right; then
+# nothing for 100 steps; then it must say which side had more (Bellec et al. 2020, fig. 4,
+# after Morcos and Harvey 2016). Of a cue, a membrane has $0.9^{100}$ left after the silence:
+# three hundred-thousandths. Whoever solves it must hold the evidence in something else. The
+# adaptive thresholds of ALIF neurons can, and their traces know it. So one of the rules
+# below gets LIF neurons alone: does it matter?
 #
 # (At quick scale the cue task gets 10 batches, far too few; at cpu scale 120.)
 

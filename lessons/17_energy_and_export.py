@@ -74,7 +74,8 @@ Array = npt.NDArray[Any]
 # somebody would have to write 7 x 4 converters: that is the *fragmentation problem*. With a
 # common language in the middle, each writes one. NIR, the neuromorphic intermediate
 # representation, is that language: snnTorch, Norse, SpikingJelly, Lava, Nengo, Rockpool and
-# sinabs speak it, and by way of them Loihi 2, Speck, SpiNNaker2 and Xylo.
+# sinabs speak it, and by way of them Loihi 2, Speck, SpiNNaker2 and Xylo. (So its paper
+# counts; more have joined since.)
 #
 # NIR says *what* a neuron does, not *how* to compute it. So its neurons are differential
 # equations, in continuous time. The leaky integrate-and-fire neuron (LIF) is
