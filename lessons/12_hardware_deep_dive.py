@@ -427,10 +427,10 @@ def when_events_pay(run: lesson.Run) -> dict[int, float]:
 # So there are three reasons why spiking networks are slow on a GPU. It multiplies zeros. It
 # cannot batch over time, since step $t$ needs the membrane of step $t - 1$; a network of 15
 # steps is run 15 times. And every membrane is read and written in every step. A chip that
-# is built for events pays less for each of the three: its weights lie beside the adders, so
-# that an event is cheap there; time passes by itself; and a sleeping neuron is free. What
-# the AKD1000 cannot do is train such a network: it has no backward pass, and no float. (It
-# has a learning rule of its own, for a last layer of 1-bit weights alone.)
+# is built for events pays less for each of the three: zeros never arrive, time passes by
+# itself, and a sleeping neuron is free. What the AKD1000 cannot do is train such a network:
+# it has no backward pass, and no float. (It has a learning rule of its own, for a last
+# layer of 1-bit weights alone.)
 #
 # (The software matters as much: in Open Neuromorphic's benchmark, one layer of spiking
 # neurons on one GPU takes from 0.05 to 3 seconds, depending on the framework.)

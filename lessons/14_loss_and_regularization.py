@@ -828,8 +828,8 @@ def pareto(run: lesson.Run, found: dict[str, Point]) -> Point:
         left.plot(spikes, each(own, "accuracy"), marker, ms=7, label=kind)
         right.plot(spikes, each(own, "dead"), marker, ms=7, label=kind)
     draw_front(left, best, sweet, found[PLAIN]["accuracy"])
-    left.set(title="What spikes buy", ylabel="test accuracy, %")
-    right.set(title="What silence costs", ylabel=f"neurons that never fire, of {2 * HIDDEN}")
+    left.set(title="Accuracy", ylabel="test accuracy, %")
+    right.set(title="Dead neurons", ylabel=f"neurons that never fire, of {2 * HIDDEN}")
     right.axhline(HIDDEN, color=figures.GREY, ls=":", label="half of them")
     for ax in (left, right):
         ax.set(xscale="log", xlabel="spikes per image")
