@@ -1191,8 +1191,10 @@ def draw_memory(run: Run, kept: Kept) -> None:
 # mean cosine between any two of them: 1 means that both say the same, 0 that they have
 # nothing in common, so that a training step is mostly chance. (The cosine of two gradients
 # is their product, with both brought to length 1.) In the table, which half of the product
-# $T \cdot B$ would you rather give up? The steps of one still picture tell much the same
-# again and again; other pictures tell something else.
+# $T \cdot B$ would you rather give up? The steps of one still picture should tell much the
+# same again and again, and other pictures something else. But look first how far from 0 the
+# cosines are. Where a training is at its end, batches agree on hardly anything, for any
+# pair: then the table cannot choose.
 
 
 # %%
