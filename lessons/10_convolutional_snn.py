@@ -395,9 +395,10 @@ class Net(nn.Module):
 # learn.
 #
 # We measure it: the size of each layer's weight gradient in a fresh network, for one batch.
-# (Adam divides each gradient by its usual size, so a small one alone would not stop it. But
-# it adds $10^{-8}$ to that size, so as not to divide by 0. Beside a gradient of $10^{-14}$
-# this is large: the step is then a millionth of what the learning rate asks for.)
+# A ratio of 0 in the figure: the gradient was too small for a 4-byte number. (Adam divides
+# each gradient by its usual size, so a small one alone would not stop it. But it adds
+# $10^{-8}$ to that size, so as not to divide by 0. Beside a gradient of $10^{-14}$ this is
+# large: the step is then a millionth of what the learning rate asks for.)
 
 
 # %%
