@@ -321,8 +321,8 @@ def simulate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Run LIF neurons over currents [T, N].
 
-    After a spike, a neuron is deaf for ``refractory`` steps: it ignores its input. (In Brian2, a simulator
-    for neuroscience, ``refractory = R`` means R + 1 steps.)
+    After a spike, a neuron is deaf for ``refractory`` steps: it ignores its input. (Brian2, a simulator for
+    neuroscience, counts from the spike itself: R deaf steps are a ``refractory`` of R + 1 steps there.)
 
     Returns: spikes and membranes, both [T, N].
     """

@@ -628,11 +628,12 @@ def on_minus_off(stream: ndarray, shape: tuple[int, ...]) -> ndarray:
 
 
 # %% [markdown]
-# **Power.** A pixel that sees no change sends nothing, so nothing has to be digitised, sent
-# and stored. Most event cameras need about 10 mW, and sensor and processor together 100 mW
-# or less (Gallego et al. 2020, sec. II); the DVS of 128 x 128 pixels needs 23 mW
-# (Lichtsteiner et al. 2008). No camera is at hand here, so its power is *not measured*. What
-# drives it is, in the next chapter: how much data a scene makes.
+# **Power.** A frame camera digitises and sends each pixel of each frame, changed or not. A
+# pixel that sees no change sends nothing, so nothing has to be digitised, sent and stored.
+# Most event cameras need about 10 mW, and sensor and processor together 100 mW or less
+# (Gallego et al. 2020, sec. II); the DVS of 128 x 128 pixels needs 23 mW (Lichtsteiner et
+# al. 2008). No camera is at hand here, so its power is *not measured*. What drives it is,
+# in the next chapter: how much data a scene makes.
 #
 # ## 5. What events cost
 #
@@ -743,7 +744,7 @@ def shown(picture: ndarray, way: str) -> ndarray:
     part = np.arange(61) / 60  # of the time
     across, down, turned = np.zeros((3, 61))
     if way == "flickers":
-        lamp = 1 + 0.5 * np.sin(2 * np.pi * 3 * part)  # three times brighter and darker
+        lamp = 1 + 0.5 * np.sin(2 * np.pi * 3 * part)  # up and down three times
         return lamp[:, None, None] * picture
     if way == "shifted":
         across = 6 * part

@@ -502,6 +502,10 @@ def tabulate(title: str, error: Errors, run: lesson.Run) -> None:
 # %% [markdown]
 # ### Counts of spiking neurons
 #
+# In short: counts that scatter less tell more. With a Fano factor $F$ below 1 the error is
+# about $\sqrt{F}$ times that of Poisson neurons. How that comes about is the rest of this
+# section; a first reading may go on to chapter 4.
+#
 # Are LIF neurons Poisson neurons? Those of chapter 1 are not: after a spike, the membrane
 # has to climb again, so their counts are more regular, and the Fano factor $F$ is below 1.
 # So the bound above is not *their* bound. A decoder whose score is a weighted sum of the

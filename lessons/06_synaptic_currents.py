@@ -5,7 +5,7 @@ Reading:  Neuronal Dynamics ch. 3; snnTorch tutorial 4.
 Run:      python lessons/06_synaptic_currents.py
 Expect:   own neurons = snnTorch's; each answer to one spike (its shape, its peak, its gain) = its formula;
           what 20 inputs scatter in time shrinks to 1 / sqrt(20) + 3 %; a step of Synaptic takes 1.2 times as
-          long as one of Leaky, of Alpha 2.2. Three seeds in half a minute on two CPU cores; no data needed.
+          long as one of Leaky, of Alpha 2.1. Three seeds in half a minute on two CPU cores; no data needed.
 """
 
 # %% [markdown]
@@ -146,8 +146,9 @@ def draw_one_spike(config: Config, run: lesson.Run, record: Tensor) -> None:
 # would flow (about 0 mV for an excitatory synapse, -75 mV for an inhibitory one). The
 # channels close one after the other, so $g$ fades exponentially, with a time constant from
 # a few milliseconds (AMPA receptors) to a tenth of a second (NMDA). That is the second time
-# constant. A neuron with one is called *second-order*: two states in a row, the current and
-# the membrane that it feeds.
+# constant. A neuron with such a synapse is called *second-order*: two states in a row, the
+# current and the membrane that it feeds. Only with two can a PSP rise and then fall: in
+# `snn.Leaky` it falls from the first step on, whatever `beta` is.
 #
 # Channels do not open all at once, either: $g$ also takes time to rise, less than to fall.
 # `snn.Synaptic` takes the rise for a jump. A curve that rises and then falls is made as the
@@ -607,11 +608,11 @@ def sweep_alpha_and_beta(run: lesson.Run) -> None:
 # **Spike times.** Twenty neurons send a spike at about the same time, each a little early
 # or late: a *volley*. That spread is *jitter*, the standard deviation of a spike time. The
 # threshold is half of what twenty spikes at once would reach. A neuron that jumps with each
-# input (`snn.Leaky`) fires with about the tenth of them, whenever that comes. One that adds
-# them up slowly averages over all twenty: its jitter goes towards $1/\sqrt{20}$ of theirs.
-# But a slow membrane crosses its threshold at a low slope, so noise moves the crossing: by
-# (noise of the membrane) / (slope). So slowness helps against the one kind of jitter, and
-# adds the other.
+# input (`snn.Leaky`) fires with about the eleventh of them, whenever that comes. One that
+# adds them up slowly averages over all twenty: its jitter goes towards $1/\sqrt{20}$ of
+# theirs. But a slow membrane crosses its threshold at a low slope, so noise moves the
+# crossing: by (noise of the membrane) / (slope). So slowness helps against the one kind of
+# jitter, and adds the other.
 #
 # The two are measured apart: volleys that come spread in time, without noise, and as many
 # that come all at once, into a noisy current. The neuron has no reset, so its *first* spike
@@ -843,10 +844,11 @@ def draw_catch(run: lesson.Run, found: list[Behaviour], title: str) -> None:
 #
 # Three things to know about snnTorch 1.0.0 before you train with these neurons. *Subtract*
 # does not lower the membrane of `snn.Alpha` by the threshold: under a steady current it can
-# even lift it above a neuron without reset. *Zero* throws away the input of the step of the
-# reset, except in `snn.Leaky`. And `snn.Alpha` divides by the difference of its time
-# constants: where training brings `alpha` and `beta` together, the membrane becomes "not a
-# number" (nan).
+# even lift it above a neuron without reset. *Zero* takes an input that comes on the step of
+# the reset with it: `snn.Alpha` loses all of it, `snn.Synaptic` only what this step brought
+# to the membrane (the current keeps the rest), `snn.Leaky` nothing. And `snn.Alpha` divides
+# by the difference of its time constants: where training brings `alpha` and `beta`
+# together, the membrane becomes "not a number" (nan).
 #
 # Each of the three is measured, since a later version may behave otherwise. For *subtract*,
 # a steady current runs through a neuron with that reset and one without: a reset that works

@@ -494,9 +494,10 @@ def train(config: Config, sets: Sets, spike: Function, detach: bool = True) -> R
 # First the dead neuron again, now a whole network that may learn 100 images by heart. That
 # is the easiest task there is: it sees the same batch again and again, and is judged on it.
 # A network that cannot do this will do nothing else, so it is a good first test of any new
-# network. A network that guesses has a loss of $\ln 10 = 2.30$. With the true slope the
-# loss does not move at all (the score is a spike count, so even the last layer's weights
-# have a spike between them and the loss), with each surrogate it falls.
+# network. A network that guesses has a loss of $\ln 10 = 2.30$ *nats* (the unit of the
+# natural logarithm). With the true slope the loss does not move at all (the score is a
+# spike count, so even the last layer's weights have a spike between them and the loss),
+# with each surrogate it falls.
 
 
 # %%
@@ -661,6 +662,11 @@ def draw_sweep(run: Run, done: Accuracies) -> None:
 # at rest. If in doubt take a wide one: too wide costs little, too narrow much. A tail that
 # fades slowly, as that of atan and fast sigmoid, forgives a wrong $k$ best: compare their
 # columns with that of sigmoid, whose tail fades fast.
+#
+# One point seems to say otherwise. The boxcar with $k = 0.5$ has a slope of exactly 0 at
+# rest, and still learns well: it is the best of those without a slope at rest. Its window
+# ends just there, so the least push upwards brings a membrane into it. That of the triangle
+# with $k = 2$ ends half way to the threshold: compare the two in the table.
 #
 # ## 5. Through depth and time: a catch
 #

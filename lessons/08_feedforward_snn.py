@@ -99,7 +99,7 @@ Run = lesson.Run
 # So where an ordinary network has an activation function such as ReLU, this one has
 # neurons; and where an ordinary network runs once, this one runs `num_steps` times. That is
 # the *temporal loop*. Here the image is shown at each step, as a constant current (lesson
-# 02: direct input). Only from the first neurons on there are spikes. And on the way back a
+# 02: direct coding). Only from the first neurons on there are spikes. And on the way back a
 # neuron has the surrogate slope of lesson 07: `snn.Leaky` takes `surrogate.atan()` if it is
 # given no other `spike_grad`.
 #

@@ -22,7 +22,7 @@ Expect:   98.5 % read by spike counts (ce_count), 98.4 % by the membrane, in 27 
 # 3. choose what counts as an answer: six losses, and when each answer can be read,
 # 4. see how sensitive the learning rate is, and what no learning rate mends,
 # 5. pay for it: memory that grows with every time step,
-# 6. cut the walk back (truncated BPTT), where that costs nothing, and where it costs
+# 6. cut the walk back (truncated BPTT), where that costs little, and where it costs
 #    everything.
 
 # %%
@@ -474,14 +474,16 @@ def draw_reach(run: Run, sizes: Tensor, older: float) -> None:
 # *Rate* losses count spikes. `ce_rate` asks the right neuron to fire at *each* step
 # (cross-entropy, CE, of every step; with scores of 0 and 1 it is never below $\ln(e + 9) -
 # 1 = 1.46$, so it never stops pushing). `ce_count` asks it to fire more often than the
-# others (CE of counts). `mse_count` asks for a set share of steps: the right one at 80 %,
-# the others at 20 %. Many spikes vote, so one spike matters little; but the vote is
-# complete only at the end. (Why 20 % and not 0? A neuron that never fires sits far below
-# its threshold, where the surrogate's slope is small. It would be hard to wake.)
+# others (CE of counts; not of their means, for of scores from 0 to 1 a softmax can never
+# become sure). `mse_count` asks for a set share of steps: the right one at 80 %, the others
+# at 20 %. Many spikes vote, so one spike matters little; but the vote is complete only at
+# the end. (Why 20 % and not 0? A neuron that never fires sits far below its threshold,
+# where the surrogate's slope is small. It would be hard to wake.)
 #
 # The *latency* loss asks the right neuron to fire *first* (CE of minus the first spike
 # times). The answer hangs on a single spike, but the network may stop as soon as it has
-# come. How can a gradient know about a first spike? Write it as a product:
+# come. (First is not soon: where all neurons fire, a step more for all of them leaves this
+# loss as it is.) How can a gradient know about a first spike? Write it as a product:
 # $\prod_{s \le t} (1 - S[s])$ is 1 as long as no spike has come and 0 afterwards, so its
 # sum over $t$ counts the silent steps. PyTorch knows the slope of a product, and the
 # surrogate the slope of each $S[s]$. So a neuron that never fires is told at each of its
@@ -576,9 +578,8 @@ def equal_to_snntorch(run: Run) -> None:
 # %% [markdown]
 # Training and reading are two things. Each trained network is read in three ways: by
 # counts, by who fires first, by the mean membrane. And *when* can an answer be read? A loss
-# that asks for early spikes should give it earlier. We do not take that on trust: each
-# network is stopped after 1, 2, 3... steps and asked for its answer so far, by its own
-# read-out.
+# on first spikes, people say, gives it earlier. We do not take that on trust: each network
+# is stopped after 1, 2, 3... steps and asked for its answer so far, by its own read-out.
 #
 # A *read-out* gives each class a score, `[T, B, 10]` to `[B, 10]`, and the highest score is
 # the answer. Unlike a loss it needs no label and no gradient: it is what the finished
@@ -830,7 +831,7 @@ def draw_answers(config: Config, run: Run, after: dict[str, list[float]]) -> Non
     earliest = min(ready, key=ready.__getitem__)
     run.say(
         f"Earliest is {earliest}, after {ready[earliest]} of {config.num_steps} steps; the latency loss, "
-        f"which asks for early spikes, needs {ready['latency']}."
+        f"which asks the right neuron to be first, needs {ready['latency']}."
     )
 
 
@@ -1163,19 +1164,25 @@ def truncate_still_images(run: Run, digits: Digits, test: Digits, batch: Pair) -
 
 
 # %% [markdown]
-# Still images are no test of memory. So here is a task that is one: a *cue*, spikes on the
-# left or on the right half of 20 inputs for five steps, then 35 steps of noise, then the
-# question which side it was. One layer of two leaky integrators ($\beta = 0.97$; no spikes,
-# so that only the way back matters) can hold it. But the weights that must learn are those
-# that saw the cue, and the error comes at the last step, 35 steps later. Only the last
-# window has an error. What will a window of 1 learn? Of 20? Of 40?
+# Still images are no test of memory. They show the same at each step, and each step has an
+# error of its own: what a short window misses, the next step tells again. So the gradient
+# keeps its direction, as the cosines show. Yet small differences add up over a training:
+# the membrane, which this loss trains, hardly notices, and the spike counts may lose
+# points.
+#
+# Here is a task that needs memory: a *cue*, spikes on the left or on the right half of 20
+# inputs for five steps, then 35 steps of noise, then the question which side it was. One
+# layer of two leaky integrators ($\beta = 0.97$; no spikes, so that only the way back
+# matters) can hold it. But the weights that must learn are those that saw the cue, and the
+# error comes at the last step, 35 steps later. Only the last window has an error. What will
+# a window of 1 learn? Of 20? Of 40?
 #
 # The point of the task is the difference between the two directions of time. *Forward*,
 # nothing is cut: with any window the membrane at the end still holds $0.97^{35} = 34\,\%$
 # of what the cue put there. The network could answer, if its weights were right.
 # *Backward*, the gradient of a short window only ever meets noise. So a network that
-# guesses here has had the answer in its membrane, and was never told. Look at the dotted
-# line in the figure: it marks the window that just reaches back to the cue.
+# guesses here has had the answer in its membrane, and was never told. The dotted line in
+# the figure marks how far back the cue lies.
 
 
 # %%

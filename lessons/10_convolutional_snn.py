@@ -4,8 +4,8 @@ Question: What makes a deep spiking network trainable, and what do its depth and
 Reading:  Fang et al. (2021), SEW-ResNet, sec. 3 and 4; snnTorch tutorial 6.
 Run:      python lessons/10_convolutional_snn.py
 Expect:   78.0 ± 0.1 % of CIFAR-10 after 7 CPU minutes, at 2 time steps. After 6400 images, each seen once
-          for one step (one seed): 33 plain layers get 9 % right (chance: 10), 33 SEW layers 25 % or, with
-          ATan, 33 %, Spiking ResNet 10 % with either. 3 seeds, about 33 minutes on two CPU cores.
+          for one step (one seed): 33 plain layers get 9 % right or, with ATan, 11 % (chance: 10), 33 SEW
+          layers 25 or 33 %, Spiking ResNet 10 % with either. 3 seeds, about 33 minutes on two CPU cores.
 """
 
 # %% [markdown]
@@ -395,9 +395,10 @@ class Net(nn.Module):
 # learn.
 #
 # We measure it: the size of each layer's weight gradient in a fresh network, for one batch.
-# (Adam divides each gradient by its usual size, so a small one alone would not stop it. But
-# it adds $10^{-8}$ to that size, so as not to divide by 0. Beside a gradient of $10^{-14}$
-# this is large: the step is then a millionth of what the learning rate asks for.)
+# A ratio of 0 in the figure: the gradient was too small for a 4-byte number. (Adam divides
+# each gradient by its usual size, so a small one alone would not stop it. But it adds
+# $10^{-8}$ to that size, so as not to divide by 0. Beside a gradient of $10^{-14}$ this is
+# large: the step is then a millionth of what the learning rate asks for.)
 
 
 # %%
@@ -497,11 +498,11 @@ def watch_depth(run: Run, x: Tensor, y: Tensor) -> None:
 # %% [markdown]
 # ## 3. A way around, and where it joins
 #
-# ANNs met this problem in 2015 and solved it with *residual* connections: the input of a
-# block also goes around it, and is added at the end. If the branch is idle (gives 0), the
-# block hands its input on as it is: it is the **identity**. So a network with more blocks
-# can do all that one with fewer does, and the error has a way back on which nothing is
-# multiplied.
+# Ordinary networks (*ANNs*) met this problem in 2015 and solved it with *residual*
+# connections: the input of a block also goes around it, and is added at the end. If the
+# branch is idle (gives 0), the block hands its input on as it is: it is the **identity**.
+# So a network with more blocks can do all that one with fewer does, and the error has a way
+# back on which nothing is multiplied.
 #
 # For spikes there are two places to add. Let $S$ be the spikes that come in, $F(S)$ the
 # currents of the branch, $SN$ a layer of neurons.
@@ -1187,14 +1188,16 @@ def draw_memory(run: Run, kept: Kept) -> None:
 # lines meet the axis above 0, at the part that is kept once.
 #
 # Steps or batch, then? Here is the trade in one number. All pairs below need nearly the
-# same memory. From the trained network we take the gradients of twelve batches, and the
-# mean cosine between any two of them: 1 means that both say the same, 0 that they have
-# nothing in common, so that a training step is mostly chance. (The cosine of two gradients
-# is their product, with both brought to length 1.) In the table, which half of the product
-# $T \cdot B$ would you rather give up? The steps of one still picture should tell much the
-# same again and again, and other pictures something else. But look first how far from 0 the
-# cosines are. Where a training is at its end, batches agree on hardly anything, for any
-# pair: then the table cannot choose.
+# same memory. We take the gradients of twelve batches, and the mean cosine between any two
+# of them: 1 means that both say the same, 0 that they have nothing in common, so that a
+# training step is mostly chance. (The cosine of two gradients is their product, with both
+# brought to length 1.) In the table, which half of the product $T \cdot B$ would you rather
+# give up? The steps of one still picture tell much the same again and again; other pictures
+# tell something else.
+#
+# Read the column of the *fresh* network, before training. The longer it trains, the more
+# the gradients of all pictures cancel: what is left of a batch is mostly chance, whatever
+# its size, and the cosine goes to 0.
 
 
 # %%
@@ -1205,21 +1208,43 @@ BATCHES = 12
 def steps_or_batch(run: Run, net: Net, train: Images) -> None:
     """Compare gradients of batches, for pairs of num_steps and batch of equal memory."""
     trained = deepcopy(net).train()  # batch norm's running means change below
-    rows = []
+    fresh_net = untrained(trained)
+    rows: list[list[Any]] = []
     for num_steps, size in PAIRS:
-        trained.num_steps = num_steps
-        gradients = []
-        for begin in range(0, BATCHES * size, size):
-            some = slice(begin, begin + size)
-            x = training.pixels(train.images[some].to(run.device))
-            y = train.labels[some].to(run.device)
-            gradients.append(flat_gradient(trained, x, y))
-        rows.append([f"{num_steps}", f"{size}", agreement(torch.stack(gradients))])
-    run.table("Equal memory: do batches agree?", ["num_steps", "batch", "cosine"], rows)
+        row: list[Any] = [f"{num_steps}", f"{size}"]
+        for one in (fresh_net, trained):
+            one.num_steps = num_steps
+            gradients = gradients_of_batches(run, one, train, size)
+            row.append(agreement(gradients))
+        rows.append(row)
+    columns = ["num_steps", "batch", "cosine, fresh", "trained"]
+    run.table("Equal memory: do batches agree?", columns, rows)
     run.say(
         f"For the same memory, batches of {PAIRS[0][1]} images at {PAIRS[0][0]} step agree to "
-        f"{rows[0][2]:.2f}, of {PAIRS[-1][1]} images at {PAIRS[-1][0]} steps to {rows[-1][2]:.2f}."
+        f"{rows[0][2]:.2f} before training, of {PAIRS[-1][1]} images at {PAIRS[-1][0]} steps to "
+        f"{rows[-1][2]:.2f}. After training it is {rows[0][3]:.2f} and {rows[-1][3]:.2f}."
     )
+
+
+def untrained(net: Net) -> Net:
+    """Give the same network with new random weights."""
+    fresh_net = deepcopy(net)
+    with torch.random.fork_rng():  # what comes after draws the same numbers with and without this
+        for module in fresh_net.modules():
+            if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+                module.reset_parameters()
+    return fresh_net
+
+
+def gradients_of_batches(run: Run, net: Net, train: Images, size: int) -> Tensor:
+    """Give the gradients of BATCHES batches of ``size`` pictures, [BATCHES, P]."""
+    gradients = []
+    for begin in range(0, BATCHES * size, size):
+        some = slice(begin, begin + size)
+        x = training.pixels(train.images[some].to(run.device))
+        y = train.labels[some].to(run.device)
+        gradients.append(flat_gradient(net, x, y))
+    return torch.stack(gradients)
 
 
 def agreement(gradients: Tensor) -> float:
@@ -1247,7 +1272,8 @@ def flat_gradient(net: Net, x: Tensor, y: Tensor) -> Tensor:
 # - A convolution sees space at one step; the neurons behind it see time at one place. Fold
 #   time into the batch for the first, unfold for the second.
 # - In a deep chain the gradient is a product of slopes and weights, one factor a layer. A
-#   narrow surrogate makes it vanish. `Watch` tells you, and names the layer.
+#   narrow surrogate makes it vanish. `Watch` tells you, and names the layer. A wide one
+#   saves the gradient, but not the signal, which many layers of spikes blur.
 # - Residual connections give the error a way on which nothing is multiplied, but only if
 #   they join *after* the neurons (SEW). Added before them, the slope is back.
 # - A test of the way forward says nothing of the way back: idle blocks of a Spiking ResNet
