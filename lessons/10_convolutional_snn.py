@@ -1292,7 +1292,7 @@ def flat_gradient(net: Net, x: Tensor, y: Tensor) -> Tensor:
 # first convolution once. *channels_last* stores the channels of a pixel side by side, as
 # fast convolutions like it. *bfloat16* (bf16) has half the bits of float32, and is fast
 # where a machine multiplies it in hardware. *One time step*: what most epochs of chapter 5
-# do. `torchrun` spreads a training over several GPUs (`snn_course/networks/training.py`).
+# do. `torchrun` spreads a training over several GPUs (`snn_course/networks/processes.py`).
 
 
 # %%

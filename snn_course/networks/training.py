@@ -11,18 +11,9 @@ time, an evaluation 0.8). Each epoch is kept: after a kill, the same command goe
 if nothing had happened. At gpu scale it first compares the memory that it will need with what the GPU has,
 and says how long it will take (``budget.py``).
 
-Several processes, on one machine or on more that share the results folder (DistributedDataParallel):
-
-    torchrun --nproc-per-node 2 lessons/10_convolutional_snn.py
-
-``Recipe.batch`` is the joint batch. Each process draws the same random numbers, takes its own slice of each
-batch, and the gradients are averaged: the loss curve is that of one process, but for rounding. Batch norm
-would spoil this, since each process knows its slice alone. ``nn.SyncBatchNorm`` needs GPUs, so here each
-batch norm takes mean and variance over all processes (``joint_norm``), on any device. Process 0 alone writes.
+Under torchrun several processes share the training (``processes.py``); ``Recipe.batch`` is their joint batch.
 """
 
-import atexit
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -33,17 +24,15 @@ from typing import Any
 
 from snn_course import UsageError
 from snn_course.costs import memory, shapes
-from snn_course.networks import budget
+from snn_course.networks import budget, processes
 from snn_course.networks.watch import Look
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
 
 Batch = Callable[[torch.Tensor], torch.Tensor]
 LOOK = 20
@@ -160,7 +149,7 @@ class _Work:
         self.images = images.to(run.device)
         self.labels = labels.to(run.device)
         self.recipe = fitting(run, name, net, self.images, self.labels, recipe)
-        self.model = _joined(net, run.device)
+        self.model = processes.joined(net, run.device)
         self.optimizer = torch.optim.AdamW(
             net.parameters(), recipe.rate, weight_decay=recipe.decay, fused=True
         )
@@ -181,7 +170,7 @@ class _Work:
             if number % LOOK == 0:
                 finite(losses[-1])  # waits for the GPU
                 self.pace.look(epoch * self.steps + number)
-        return _mean(losses), clock() - begun
+        return processes.mean(losses), clock() - begun
 
     def rate(self, epochs: float) -> float:
         """Give the learning rate after so many epochs: it rises and falls."""
@@ -199,7 +188,7 @@ class _Work:
 def leave_gradients(model: nn.Module, recipe: Recipe, *joint: torch.Tensor) -> torch.Tensor:
     """Add the gradients of a joint batch (bytes and labels) to those of the model. Returns: the loss."""
     model.train()
-    mine = slice(_rank(), None, _world())
+    mine = slice(processes.rank(), None, processes.world())
     x = recipe.augment(joint[0])[mine]  # drawn for the joint batch: so all processes draw the same numbers
     y = joint[1][mine]
     total = torch.zeros((), device=x.device)
@@ -222,7 +211,8 @@ def fitting(
         cut = replace(recipe, parts=parts * recipe.parts)
         return need(net, images, labels, cut, has_bf16(run.device))
 
-    return replace(recipe, parts=recipe.parts * budget.parts(run, name, recipe.batch // _world(), needed))
+    pieces = budget.parts(run, name, recipe.batch // processes.world(), needed)
+    return replace(recipe, parts=recipe.parts * pieces)
 
 
 def need(
@@ -282,67 +272,9 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
-# ---------------------------------------------------------------------- several processes
-
-
-def all_reduce(x: torch.Tensor) -> torch.Tensor:
-    """Add up x over all processes; its gradient, too."""
-    from torch.distributed.nn import functional  # not in AMD's PyTorch for Windows, which has one process
-
-    return functional.all_reduce(x)
-
-
-def joint_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
-    """Normalise x [N, C, ...] as ``norm`` does, with mean and variance over the slices of all processes."""
-    if not norm.training:
-        return type(norm).forward(norm, x)
-    axes, shape = [axis for axis in range(x.dim()) if axis != 1], [-1, *[1] * (x.dim() - 2)]
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    mean = all_reduce(wide.mean(axes)) / _world()  # [C]
-    centred = wide - mean.view(shape)
-    var = all_reduce(centred.square().mean(axes)) / _world()  # [C]
-    count = _world() * x.numel() / x.shape[1]
-    norm.running_mean.lerp_(mean.detach(), norm.momentum)
-    norm.running_var.lerp_(var.detach() * count / (count - 1), norm.momentum)  # unbiased, as PyTorch keeps it
-    norm.num_batches_tracked += 1
-    scale = (var + norm.eps).rsqrt() * norm.weight
-    return (centred * scale.view(shape) + norm.bias.view(shape)).to(x.dtype)
-
-
-def _joined(net: nn.Module, device: torch.device) -> nn.Module:
-    """Give the network itself or, under torchrun, one that shares its gradients with the other processes."""
-    if _world() == 1:
-        return net
-    if not dist.is_available():
-        raise UsageError("This PyTorch cannot train in several processes; start the script without torchrun.")
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            module.forward = partial(joint_norm, module)  # type: ignore[method-assign]
-    return DistributedDataParallel(net, broadcast_buffers=False)
-
-
-def _mean(losses: list[torch.Tensor]) -> float:
-    """Give the mean over steps and processes."""
-    mean = torch.stack(losses).double().mean()
-    if _world() > 1:
-        dist.all_reduce(mean)
-    return mean.item() / _world()
-
-
 def _steps(count: int, batch: int) -> int:
-    if batch % _world():
-        raise UsageError(f"{_world()} processes cannot share a batch of {batch}: use a multiple.")
+    if batch % processes.world():
+        raise UsageError(f"{processes.world()} processes cannot share a batch of {batch}: use a multiple.")
     if count < batch:
         raise UsageError(f"{count} images are fewer than one batch of {batch}: use a smaller batch.")
     return count // batch
-
-
-def _world() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))

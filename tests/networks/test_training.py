@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from snn_course.runs import lesson
 from snn_course import ROOT, UsageError
-from snn_course.networks import training
+from snn_course.networks import processes, training
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_course.networks import training
+from snn_course.networks import processes, training
 from snn_course.runs import lesson
 
 import torch
@@ -41,7 +41,7 @@ def per_replica(norm, x):
     return type(norm).forward(norm, x)
 
 
-BROKEN = {"norm": ("joint_norm", per_replica), "slices": ("_rank", lambda: 0)}
+BROKEN = {"norm": ("joint_norm", per_replica), "slices": ("rank", lambda: 0)}
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ def losses(run, **options):
 
 def main(config, run):
     found = {"right": losses(run)[0]}
-    if training._world() > 1:
+    if processes.world() > 1:
         for name, (part, wrong) in BROKEN.items():
-            kept = getattr(training, part)
-            setattr(training, part, wrong)
+            kept = getattr(processes, part)
+            setattr(processes, part, wrong)
             found[name] = losses(run, beta=0.5)[0]
-            setattr(training, part, kept)
+            setattr(processes, part, kept)
     run.measure("last loss", found["right"][-1])
     run.keep("losses", found)
     (run.folder / "losses.json").write_text(json.dumps(found), encoding="utf-8")
@@ -299,13 +299,13 @@ import torch.distributed
 torch.distributed.is_available = lambda: False
 sys.modules["torch.distributed.nn"] = None  # as in AMD's PyTorch for Windows: to import it fails
 from snn_course import UsageError
-from snn_course.networks import training
+from snn_course.networks import processes
 net = torch.nn.Linear(2, 2)
-assert training._joined(net, torch.device("cpu")) is net
+assert processes.joined(net, torch.device("cpu")) is net
 import os
 os.environ["WORLD_SIZE"] = "2"
 try:
-    training._joined(net, torch.device("cpu"))
+    processes.joined(net, torch.device("cpu"))
 except UsageError as error:
     print(error)
 """
@@ -321,7 +321,7 @@ def test_a_pytorch_without_distributed_trains_in_one_process():
 
 
 def test_joint_norm_of_one_process_is_batch_norm(monkeypatch):
-    monkeypatch.setattr(training, "all_reduce", lambda x: x)
+    monkeypatch.setattr(processes, "all_reduce", lambda x: x)
     torch.manual_seed(0)
     x = (3 * torch.randn(6, 5, 4, 4) + 1).requires_grad_()
     norms = [nn.BatchNorm2d(5) for _ in range(2)]
@@ -330,7 +330,7 @@ def test_joint_norm_of_one_process_is_batch_norm(monkeypatch):
         nn.init.uniform_(norm.bias)
     norms[1].load_state_dict(norms[0].state_dict())
     up = torch.randn(6, 5, 4, 4)
-    outs = [norms[0](x), training.joint_norm(norms[1], x)]
+    outs = [norms[0](x), processes.joint_norm(norms[1], x)]
     grads = [
         torch.autograd.grad((out * up).sum(), [x, norm.weight, norm.bias])
         for out, norm in zip(outs, norms, strict=True)
@@ -340,7 +340,7 @@ def test_joint_norm_of_one_process_is_batch_norm(monkeypatch):
     for mine, theirs in zip(norms[1].state_dict().values(), norms[0].state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs)
     norms[1].eval()
-    assert torch.equal(training.joint_norm(norms[1], x), norms[1](x))
+    assert torch.equal(processes.joint_norm(norms[1], x), norms[1](x))
 
 
 @pytest.fixture(scope="module")
