@@ -1,6 +1,5 @@
-"""The record of one lesson's run: measures, tables, figures, unfinished trainings."""
+"""One run of a script: what a lesson records results with, and how they are printed, kept and stored."""
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -17,9 +16,9 @@ from snn_course.runs import (
     notebook,
     progress,
     provenance,
+    record,
     spent,
     unfinished,
-    wording,
 )
 from snn_course import UsageError, journal_file, results_dir, safe_write
 from snn_course.journal import blocks as journal
@@ -61,15 +60,8 @@ class Run:
         self.device = compute.device_of(config)
         self._printer = chapters.Printer(self.console)
         self._chapter = ""
-        self._chapters: dict[str, None] = {}  # in the order of their first result
         self._unprinted: dict[str, Measure] = {}  # measures of this chapter that are in no table yet
-        self._measures: dict[str, Measure] = {}
-        self._tables: dict[str, dict[str, Any]] = {}
-        self._figures: dict[str, dict[str, str]] = {}
-        self._sentences: list[dict[str, str]] = []
-        self._data: dict[str, dict[str, Any]] = {}
-        self._before: dict[str, int] = {}
-        self._analysis = ""
+        self.record = record.Record()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._unfinished = unfinished.Unfinished(
             self._stored / "unfinished", config, script, self._print, writes=self.first
@@ -108,16 +100,13 @@ class Run:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Record a table. Floats are averaged over the seeds; other cells are those of the first seed."""
-        new = {"columns": list(columns), "runs": [], "chapter": self._enter()}
-        table = self._tables.setdefault(title, new)
-        # Numbers of numpy and torch become Python's own, which JSON knows.
-        table["runs"].append([[c.item() if hasattr(c, "item") else c for c in row] for row in rows])
+        self.record.add_table(title, columns, rows, self._enter())
         if self.config.seeds == 1:
-            self._printer.table(self._chapter, wording.merged(title, table))
+            self._printer.table(self._chapter, self.record.table(title))
 
     def tables(self) -> list[dict[str, Any]]:
         """Give the tables so far, as metrics.json will have them: title, columns, rows."""
-        return [wording.merged(title, table) for title, table in self._tables.items()]
+        return [self.record.table(title) for title in self.record.tables]
 
     def say(self, sentence: str) -> None:
         """Say in one plain sentence what a table or figure shows, with the measured values. First seed only.
@@ -128,7 +117,7 @@ class Run:
         if self.seed != self.config.seed:
             return
         text = " ".join(sentence.split())
-        self._sentences.append({"text": text, "chapter": chapter})
+        self.record.sentences.append({"text": text, "chapter": chapter})
         if self.config.seeds == 1:
             self._print_measures()
             self._printer.sentence(chapter, text)
@@ -148,19 +137,19 @@ class Run:
             drawn = figures.as_png(fig)
             safe_write.write(path, drawn)
             if notebook.is_here():
-                notebook.show(drawn, self._figures[path.name]["title"])
+                notebook.show(drawn, self.record.figures[path.name]["title"])
         plt.close(fig)
 
     def stamp(self, fig: "Figure") -> None:
         """Write scale and data on a figure, as ``figure`` does; for one that the lesson saves itself."""
         from snn_course.runs import figures
 
-        figures.stamp(fig, provenance.stamp_of(self.scale, self._data.values()), self._stand_in())
+        figures.stamp(fig, provenance.stamp_of(self.scale, self.record.data.values()), self.record.stand_in())
 
     def analysis(self, text: str) -> None:
         """Write a page (Markdown) of analysis from measured numbers into the journal. First seed only."""
         if self.seed == self.config.seed:
-            self._analysis = text
+            self.record.analysis = text
 
     def keep(self, name: str, state: dict[str, Any]) -> None:
         """Keep trained weights as ``name``.pt in the results folder. First seed only."""
@@ -172,17 +161,13 @@ class Run:
 
     def file(self, name: str, title: str) -> Path:
         """Announce a picture that the lesson writes itself (a GIF), and give the path for it."""
-        whole = ". ".join(filter(None, (" ".join(title.split()), self._stand_in())))
-        self._figures[name] = {"title": whole, "chapter": self._enter()}
+        whole = ". ".join(filter(None, (" ".join(title.split()), self.record.stand_in())))
+        self.record.figures[name] = {"title": whole, "chapter": self._enter()}
         return self.folder / name
 
     def uses(self, images: UsedData) -> None:
         """Name the data that the results come from. A stand-in suspends the goals."""
-        self._data[images.as_used] = {
-            "name": images.name,
-            "as_used": images.as_used,
-            "stand_in": images.stand_in,
-        }
+        self.record.add_data(images)
 
     def progress(self, items: Sequence[Item] | Iterable[Item], label: str) -> Iterator[Item]:
         """Iterate with a progress bar; without a terminal, with a line now and then."""
@@ -224,8 +209,7 @@ class Run:
         """Seed every generator for one repetition."""
         self.seed = seed
         self._spent.begin(seed)
-        self._before = {name: len(m.values) for name, m in self._measures.items()}
-        self._before |= {title: len(t["runs"]) for title, t in self._tables.items()}
+        self.record.begin_seed()
         compute.seed_all(seed)
         if self.config.seeds > 1:
             self.console.print(f"[bold]seed {seed}[/bold]")
@@ -233,68 +217,44 @@ class Run:
     def finish_seed(self) -> None:
         """Store what this seed measured, so that a run over several seeds resumes after it."""
         if self.config.seeds > 1:
-            old = self._before  # some measures and tables are made with the first seed alone
-            kept = {
-                "measures": {
-                    n: vars(m) | {"values": m.values[old.get(n, 0) :]} for n, m in self._measures.items()
-                },
-                "tables": {n: t | {"runs": t["runs"][old.get(n, 0) :]} for n, t in self._tables.items()},
-                "figures": self._figures,
-                "sentences": self._sentences,
-                "chapters": list(self._chapters),
-                "data": self._data,
-                "analysis": self._analysis,
-                "spent": self._spent.so_far(),
-            }
+            kept = {**self.record.of_seed(), "spent": self._spent.so_far()}
             text = json.dumps(kept).encode()
             self._unfinished.keep(f"seed{self.seed}.json", lambda part: part.write_bytes(text))
 
     def resumed(self, seed: int) -> bool:
         """Take over a seed that an earlier, unfinished start has measured already."""
-        kept = self._unfinished.find(f"seed{seed}.json", _measured)
+        kept = self._unfinished.find(f"seed{seed}.json", record.read)
         if kept is None:
             return False
         self._spent.begin(seed)
         self._spent.resume(kept["spent"])
-        for name, measure in kept["measures"].items():
-            self._measures.setdefault(name, dataclasses.replace(measure, values=[])).values += measure.values
-        for title, table in kept["tables"].items():
-            self._tables.setdefault(title, {**table, "runs": []})["runs"] += table["runs"]
-        self._figures |= kept["figures"]
-        self._sentences += kept["sentences"]
-        self._chapters |= dict.fromkeys(kept["chapters"])
-        self._data |= kept["data"]
-        self._analysis = self._analysis or kept["analysis"]
+        self.record.take(kept)
         self.console.print(f"[bold]seed {seed}[/bold]: measured before the last stop")
         return True
 
     def finish(self) -> dict[str, Any]:
         """Write metrics.json and the journal's block, print the summary. Returns: the metrics."""
         self.end_chapter()
-        measures = self._judged(self._measures.values())
-        missed = [m["name"] for m in measures if m["met"] is False and not m["speed"]]
+        entries = self.record.entries()
+        missed = [m["name"] for m in entries["measures"] if m["met"] is False and not m["speed"]]
         metrics = provenance.describe(self.config, self.script, self.device) | {
             "status": "missed" if missed else "ok",
             **self._spent.total(),
             "started": self._started,
-            "data": list(self._data.values()),
-            "measures": measures,
-            "tables": self.tables(),
-            "figures": [{"file": name, **figure} for name, figure in self._figures.items()],
-            "sentences": self._sentences,
+            **entries,
         }
         if not self.first:
             return metrics
         metrics_file.write(self.folder / "metrics.json", metrics)
         try:
             key = f"{provenance.name_of(self.config, self.script)} {self.scale}"
-            body = "\n\n".join(part for part in (journal.block_of(metrics), self._analysis) if part)
+            body = "\n\n".join(part for part in (journal.block_of(metrics), self.record.analysis) if part)
             warning = journal.write_block(journal_file(), key, body)
         except UsageError as error:  # the results are safe: say it, and end as they deserve
             warning = f"Not in the journal: {error}"
         self._unfinished.clear()
         if self.config.seeds > 1:
-            self._printer.everything(metrics, self._chapters)
+            self._printer.everything(metrics, self.record.chapters)
         self._printer.summary(metrics, self.folder, warning)
         return metrics
 
@@ -308,8 +268,7 @@ class Run:
     def _add(self, measure: Measure, value: float) -> None:
         """Add this seed's value to the measure of that name, and print it, now or in a table."""
         measure.chapter = self._enter()
-        measure = self._measures.setdefault(measure.name, measure)
-        measure.values.append(value)
+        measure = self.record.add(measure, value)
         if self.config.seeds > 1:
             self._printer.line(measure.name, value, measure.unit)
         else:
@@ -321,35 +280,17 @@ class Run:
         if chapter != self._chapter:
             self.end_chapter()
             self._chapter = chapter
-            self._chapters.setdefault(chapter)
+            self.record.chapters.setdefault(chapter)
         return chapter
 
     def _print_measures(self) -> None:
-        measures = self._judged(self._unprinted.values())
+        measures = self.record.judged(self._unprinted.values())
         self._unprinted = {}
         if measures:
             self._printer.measures(self._chapter, measures)
-
-    def _judged(self, measures: Iterable[Measure]) -> list[dict[str, Any]]:
-        """Judge measures by their bounds. A stand-in suspends goals, but no proof."""
-        return [m.judged(bounded=m.kind == "proof" or not self._stand_in()) for m in measures]
-
-    def _stand_in(self) -> str:
-        """Say which data are not the real ones; nothing when all are."""
-        names = dict.fromkeys(entry["name"] for entry in self._data.values() if entry["stand_in"])
-        return f"Stand-in data: {'; '.join(names)}" if names else ""
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)  # one line, however long a path is
 
     def _bound(self, bound: Bound) -> float | None:
         return bound.get(self.scale) if isinstance(bound, Mapping) else bound
-
-
-def _measured(path: Path) -> dict[str, Any]:
-    """Read what a seed measured. Raises: KeyError or TypeError for what another version wrote."""
-    kept = json.loads(unfinished.body(path))
-    measures = {name: Measure(**fields) for name, fields in kept["measures"].items()}
-    others = ("tables", "figures", "sentences", "chapters", "data", "analysis")
-    cost = kept.get("spent", spent.NOTHING)
-    return {name: kept[name] for name in others} | {"measures": measures, "spent": cost}

@@ -53,12 +53,12 @@ class TrialRun(Run):
     @property
     def numbers(self) -> list[Any]:
         """All that was measured, tabulated and drawn so far."""
-        tables = [table["runs"] for table in self._tables.values()]
-        return [[measure.values for measure in self._measures.values()], tables, self.drawn]
+        tables = [table["runs"] for table in self.record.tables.values()]
+        return [[measure.values for measure in self.record.measures.values()], tables, self.drawn]
 
     def judged(self) -> list[dict[str, Any]]:
         """Give all measures so far, as metrics.json would have them."""
-        return self._judged(self._measures.values())
+        return self.record.judged(self.record.measures.values())
 
 
 class Given(NamedTuple):

@@ -25,7 +25,7 @@ def run(config):
 
 
 def values(run):
-    return {measure.name: measure.values for measure in run._measures.values()}
+    return {measure.name: measure.values for measure in run.record.measures.values()}
 
 
 # ---------------------------------------------------------------------- the neuron
@@ -84,7 +84,7 @@ def test_memory_is_the_time_to_1_over_e():
 
 def test_keeping_beta_doubles_the_rate_and_its_root_does_not(config, run):
     L.catch_another_step(config, run)
-    rows = run._tables["Catch: one current, three simulations"]["runs"][0]
+    rows = run.record.tables["Catch: one current, three simulations"]["runs"][0]
     assert rows[1][2] == pytest.approx(2, abs=0.1)
     assert rows[2][2] == pytest.approx(1, abs=0.05)
 

@@ -218,7 +218,7 @@ def test_draws_differ_in_size_length_rate_and_mix(populations):
 
 
 def named_right(run):
-    (share,) = [m for name, m in run._measures.items() if name == "populations named right"]
+    (share,) = [m for name, m in run.record.measures.items() if name == "populations named right"]
     return share.judged(bounded=True)["met"]
 
 
@@ -257,7 +257,7 @@ def test_broken_rule_misses_the_floor(name, run, populations, monkeypatch):
 
 def test_unforeseen_mixture_is_drawn_as_such(run):
     L.draw_confusion(run, ["healthy", "silent"], ["silent + saturated", "silent"])
-    assert run._figures["confusion.png"]["title"] == "The rule errs on 1 of 2 populations"
+    assert run.record.figures["confusion.png"]["title"] == "The rule errs on 1 of 2 populations"
 
 
 def test_film_is_small_and_moves(run):

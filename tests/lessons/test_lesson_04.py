@@ -31,7 +31,7 @@ def run(config):
 
 
 def value(run, name):
-    return run._measures[name].values[-1]
+    return run.record.measures[name].values[-1]
 
 
 # ---------------------------------------------------------------------- proofs, and cameras with one fault
@@ -184,7 +184,7 @@ def test_the_clip_survives_the_way_through_tonic(config, run):
 
 def test_a_still_picture_is_seen_when_it_moves(config, run):
     L.show_a_still_picture(config, run)
-    rates = {row[0]: row[1] for row in run._tables["One still picture"]["runs"][0]}
+    rates = {row[0]: row[1] for row in run.record.tables["One still picture"]["runs"][0]}
     assert rates["at rest"] < 0.2 < rates["rotated"] < rates["flickers"]
     assert min(rates["shifted"], rates["saccades"]) > 1
 
@@ -333,7 +333,7 @@ def test_v2e_agrees_or_the_lesson_ends(run, pretend, monkeypatch):
 def test_v2e_makes_the_clip_when_it_is_there(run, pretend):
     config = L.Config(scale="quick", device="cpu", width=64, seconds=0.5, engine="auto")
     L.convert_clip(config, run, L.clip_of(config))
-    assert run._tables["The clip"]["runs"][0][0][0] == "v2e"
+    assert run.record.tables["The clip"]["runs"][0][0][0] == "v2e"
 
 
 @pytest.mark.skipif(bool(v2e_missing()), reason="v2e is not installed")

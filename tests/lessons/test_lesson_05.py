@@ -21,7 +21,7 @@ def config():
 
 
 def value(run, name):
-    return run._measures[name].values[-1]
+    return run.record.measures[name].values[-1]
 
 
 # ---------------------------------------------------------------------- proofs
@@ -217,7 +217,7 @@ def test_decoder_off_the_bound_misses_the_goal(name, run, config, monkeypatch):
     monkeypatch.setattr(L, "SIZES", (64, 256))
     monkeypatch.setattr(L, *OFF_THE_BOUND[name])
     L.measure_precision(config, run)
-    measure = run._measures["ML error / bound, worst of N >= 64"]
+    measure = run.record.measures["ML error / bound, worst of N >= 64"]
     assert not measure.at_least <= measure.values[0] <= measure.at_most
 
 
@@ -233,7 +233,7 @@ def test_damage_and_catch(run, config):
 def test_only_who_is_told_of_the_dead_loses_as_little_as_size_allows(run, config, monkeypatch):
     goal = "30 % dead: ML told / intact, N = 256"
     L.damage_by_size(config, run)
-    measure = run._measures[goal]
+    measure = run.record.measures[goal]
     assert measure.at_least <= value(run, goal) <= measure.at_most
     assert value(run, "30 % dead: ML told / intact, N = 8") > 1.5 * value(run, goal)
     monkeypatch.setattr(L, "maximum_likelihood", lambda counts, curves, alive=None: ML(counts, curves))

@@ -28,7 +28,7 @@ def config():
 
 
 def value(run, name):
-    return run._measures[name].values[-1]
+    return run.record.measures[name].values[-1]
 
 
 def impulse(steps, height=1.0):
@@ -190,7 +190,7 @@ def test_jitter_averages_out_and_noise_comes_in(run, config):
     assert found["jitter out / in"] == sorted(found["jitter out / in"], reverse=True)
     assert found["by noise"] == sorted(found["by noise"])
     assert found["delay"] == sorted(found["delay"])
-    for measure in run._measures.values():
+    for measure in run.record.measures.values():
         assert measure.judged(bounded=True)["met"] is not False, measure.name
 
 
@@ -201,12 +201,12 @@ def test_jitter_goals_see_a_filter_that_is_not_there(run, config, monkeypatch):
         L, "build", lambda name, alpha, beta, **options: build("Leaky", alpha, beta, **options)
     )
     L.measure_jitter(config, run)
-    assert run._measures["jitter by noise / predicted, tau_syn 20"].judged(bounded=True)["met"] is False
+    assert run.record.measures["jitter by noise / predicted, tau_syn 20"].judged(bounded=True)["met"] is False
 
 
 def test_quirks_of_snntorch_are_as_the_lesson_says(run, config):
     L.odd_resets(config, run)
-    (table,) = (t for title, t in run._tables.items() if title == "Resets")
+    (table,) = (t for title, t in run.record.tables.items() if title == "Resets")
     assert table["runs"][0] == [
         ["snn.Leaky", "0.00", "0"],
         ["snn.Synaptic", "0.00", "10"],
@@ -223,7 +223,7 @@ def test_catch(run, config):
 
 def test_a_current_overstates_a_large_psp_and_hardly_a_small_one(run, config):
     L.conductance_or_current(config, run)
-    rows = run._tables["One synapse: conductance against current, above rest"]["runs"][0]
+    rows = run.record.tables["One synapse: conductance against current, above rest"]["runs"][0]
     ratios = [row[3] for row in rows]
     assert ratios == sorted(ratios)
     assert ratios[0] < 1.01

@@ -37,7 +37,7 @@ def sets():
 
 
 def values(run):
-    return {measure.name: measure.values for measure in run._measures.values()}
+    return {measure.name: measure.values for measure in run.record.measures.values()}
 
 
 # ---------------------------------------------------------------------- slopes
@@ -48,7 +48,7 @@ def test_slopes_hold_for_any_seed(config, run, seed):
     torch.manual_seed(seed)
     L.compare_slopes(replace(config, steepness=(0.01, 0.5, 3.0, 1000.0)), run)
     L.show_odd_slopes(run)
-    table = run._tables["Odd slopes of snnTorch 1.0.0"]["runs"][0]
+    table = run.record.tables["Odd slopes of snnTorch 1.0.0"]["runs"][0]
     assert table[0][1] == "nan"  # sigmoid() four below the threshold
     assert table[1][1:] == ["1", "1", "-1"]  # triangular() points the wrong way above the threshold
 

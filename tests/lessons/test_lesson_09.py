@@ -226,7 +226,7 @@ def test_a_cue_is_learnt_by_a_window_that_reaches_it_and_by_no_other():
 
 def test_shortcuts_of_bptt_by_hand_are_told_apart(config, run):
     L.compare_by_hand(config, run)
-    table = run._tables["Catch: two shortcuts"]["runs"][0]
+    table = run.record.tables["Catch: two shortcuts"]["runs"][0]
     assert [row[1] < 0.9 for row in table] == [True, True]
 
 
@@ -234,7 +234,7 @@ def test_shortcuts_of_bptt_by_hand_are_told_apart(config, run):
 
 
 def kinds_found(run):
-    return [row[1:] for row in run._tables["What the watch finds"]["runs"][-1]]
+    return [row[1:] for row in run.record.tables["What the watch finds"]["runs"][-1]]
 
 
 @pytest.mark.parametrize("seed", range(5))

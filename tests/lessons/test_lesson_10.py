@@ -35,7 +35,7 @@ def batch():
 
 
 def measured(run, name):
-    return run._measures[name].values[-1]
+    return run.record.measures[name].values[-1]
 
 
 # ---------------------------------------------------------------------- network
@@ -210,7 +210,7 @@ def test_watch_names_the_layer_of_the_plain_network_alone(run, batch):
     L.watch_depth(run, *batch)
     assert measured(run, "watch, plain: warns of the gradient") == 1
     assert measured(run, "watch, sew: warns of the gradient") == 0
-    plain, sew = (sentence["text"] for sentence in run._sentences)
+    plain, sew = (sentence["text"] for sentence in run.record.sentences)
     assert "at stem.conv.weight" in plain
     assert sew.endswith("nothing found")
 
@@ -257,7 +257,7 @@ def test_pictures_are_drawn_and_the_steps_are_put_back(run, config, sets):
     L.look_inside(run, net, sets[1])
     L.steps_or_batch(run, net, sets[0])
     assert net.num_steps == 2
-    assert {"maps.png", "inside.png"} <= set(run._figures)
+    assert {"maps.png", "inside.png"} <= set(run.record.figures)
 
 
 def test_last_of_stages_takes_the_last_map_of_each_size():
@@ -335,7 +335,7 @@ def test_pictures_of_ones_own_are_trained_on_and_have_their_own_number_of_classe
     assert net.readout.out_features == 12
     L.look_inside(run, net, sets[1])
     L.steps_or_batch(run, net, sets[0])
-    bounds = {(measure.at_least, measure.at_most) for measure in run._measures.values()}
+    bounds = {(measure.at_least, measure.at_most) for measure in run.record.measures.values()}
     assert bounds == {(None, None)}  # the goals are those of CIFAR-10
     x, y = L.one_batch(config, run, sets[0])  # what looks at single steps keeps to CIFAR-10
     assert x.shape == (128, 3, 32, 32)
@@ -344,7 +344,7 @@ def test_pictures_of_ones_own_are_trained_on_and_have_their_own_number_of_classe
 
 def test_the_usual_set_keeps_its_goals(run, config, sets):
     L.judge(config, run, L.Net(4), sets[1])
-    assert run._measures["test accuracy, mean read-out"].at_least is not None
+    assert run.record.measures["test accuracy, mean read-out"].at_least is not None
 
 
 def test_too_few_pictures_of_ones_own_are_one_line(tmp_path):

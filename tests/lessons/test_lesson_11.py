@@ -291,7 +291,7 @@ def test_split_by_people_shares_nobody(config, run, full, sets, monkeypatch):
     seen = []
     monkeypatch.setattr(L, "train", lambda *given, **_: seen.append(given[3][1]) or full.net)
     L.catch_split(config, run, full, sets[0].subjects)
-    table = run._tables["Catch: what was held out (few people)"]["runs"][0]
+    table = run.record.tables["Catch: what was held out (few people)"]["runs"][0]
     assert [row[1] for row in table] == [len(labels) for labels in seen]
     assert all(0.7 < len(labels) / 44 < 0.8 for labels in seen)  # 8 people, every second recording
 
@@ -301,7 +301,7 @@ def test_split_by_people_shares_nobody(config, run, full, sets, monkeypatch):
 
 def test_one_recording_is_told_and_cut(config, run, sets):
     L.look_at_a_recording(config, run, sets[1])
-    table = run._tables["One recording, windows of different lengths"]["runs"][0]
+    table = run.record.tables["One recording, windows of different lengths"]["runs"][0]
     assert [row[0] for row in table] == ["5 ms", "20 ms", "50 ms", "100 ms", "300 ms"]
     frames, events, lit, smeared = zip(*(row[1:] for row in table), strict=True)
     assert list(frames) == sorted(frames, reverse=True)
@@ -323,9 +323,9 @@ def test_a_recording_of_ones_own(config, run, full, sets, tmp_path, monkeypatch,
     config = L.replace(config, file=tmp_path / "own.dat")
     L.look_at_a_recording(config, run, sets[1])
     L.answer_to_file(config, run, full.net, sets[1])
-    said = " ".join(each["text"] for each in run._sentences)
+    said = " ".join(each["text"] for each in run.record.sentences)
     assert ("takes own.dat for" in said) == (polarities == 2)
-    table = run._tables["One recording, windows of different lengths"]["runs"][0]
+    table = run.record.tables["One recording, windows of different lengths"]["runs"][0]
     assert table[0][1] == 13  # 60 ms in frames of 5 ms: what comes after ten seconds is left out
 
 

@@ -78,8 +78,8 @@ def test_strong_input_makes_several_spikes_in_a_row_without_further_events():
 
 def test_tiny_layer_is_what_the_prose_says(run):
     L.count_by_hand(run)
-    assert run._measures["tiny layer: products by the clock"].values == [96]
-    assert run._measures["tiny layer: additions by events"].values == [15]
+    assert run.record.measures["tiny layer: products by the clock"].values == [96]
+    assert run.record.measures["tiny layer: additions by events"].values == [15]
     assert L.synaptic_operations(L.SPIKES, L.WEIGHT) == (96, 14)
     L.count_tiny(run)
 
@@ -174,7 +174,7 @@ def test_mesh_shows_every_np_of_the_report(run, net):
     assert len(ax.patches) == 78
     first, *_ = ax.get_legend().get_texts()
     assert first.get_text() == f"free: {78 - len(taken)}"
-    assert 0 < run._measures["fewest NPs that hold it"].values[0] < len(taken)
+    assert 0 < run.record.measures["fewest NPs that hold it"].values[0] < len(taken)
 
 
 def test_without_akida_the_mapping_says_so(run, net, monkeypatch):
@@ -188,7 +188,7 @@ def test_the_chip_refuses_a_block_with_a_way_around(run):
     if ab.backend() == "absent":
         pytest.skip("the akida package is not installed")
     L.ask_the_chip(run)
-    answers = dict(run._tables["Can the AKD1000 take SEW?"]["runs"][0])
+    answers = dict(run.record.tables["Can the AKD1000 take SEW?"]["runs"][0])
     assert "exactly 1 inbound layer" in answers["two ways in"]
     assert "IP version" in answers["Add, v1"]
     assert L.answer_to(L.small_model) == "accepted"
@@ -247,7 +247,7 @@ def test_chain_of_whole_numbers_runs_on_akida(run, sew):
     if ab.backend() == "absent":
         pytest.skip("the akida package is not installed")
     L.draw_lesson_10(run, L.to_whole_numbers(sew), L.turned(pictures(4)))
-    assert run._measures["lesson 10's SEW net: NPs in use"].values[0] <= 78
+    assert run.record.measures["lesson 10's SEW net: NPs in use"].values[0] <= 78
 
 
 # ---------------------------------------------------------------------- the ledger
@@ -268,20 +268,20 @@ def test_ledger(run, integers, monkeypatch, reading, energy):
     assert rows["45 nm, dense float32 MACs"] == pytest.approx(4.6e-3)  # 4.6 uJ
     assert rows["45 nm, spikes, 15 steps"] == pytest.approx(0.9e-3)
     assert rows["this cpu, batches of 100"] == ("-" if reading is None else pytest.approx(20e3 / 20 / 4))
-    told = run._tables["Energy of one frame, mJ"]["runs"][0][-1]
+    told = run.record.tables["Energy of one frame, mJ"]["runs"][0][-1]
     assert told[1:] == ["-", ab.NOT_MEASURED] if energy is None else told[1] == pytest.approx(0.05)
 
 
 def test_catch_tells_macs_from_additions(run):
     mixed = {"spikes": {"effective MACs": 1e6, "effective ACs": 1e6}}
     L.catch_billing(run, mixed)
-    (ratio,) = run._measures["catch: energy / all operations billed as additions"].values
+    (ratio,) = run.record.measures["catch: energy / all operations billed as additions"].values
     assert ratio == pytest.approx((4.6 + 0.9) / 1.8)
 
 
 def test_floor_is_power_over_rate(run):
     least = L.floor_by_rate(run)
-    rows = run._tables["Published board power, spread over frames"]["runs"][0]
+    rows = run.record.tables["Published board power, spread over frames"]["runs"][0]
     small, large = ab.PUBLISHED[:2]
     assert rows[1][2] == pytest.approx(small.floor / 30)
     assert least == pytest.approx(100 * large.floor / (large.floor + 30 * large.dynamic_per_frame))

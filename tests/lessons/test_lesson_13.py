@@ -75,7 +75,7 @@ def test_catches_meet_their_goals(run):
     for seed in range(5):
         torch.manual_seed(seed)
         L.catch_slstm(run)
-    assert all(measure.judged(True)["met"] for measure in run._measures.values())
+    assert all(measure.judged(True)["met"] for measure in run.record.measures.values())
 
 
 # ---------------------------------------------------------------------- the objects
@@ -98,7 +98,7 @@ def test_ring_keeps_one_spike_going(run):
     assert torch.equal(circle[2:5], torch.eye(3))
     assert L.run_ring(0.0).sum() == 1
     L.ring(run)
-    assert run._measures["ring: spikes after one input"].judged(True)["met"]
+    assert run.record.measures["ring: spikes after one input"].judged(True)["met"]
 
 
 @pytest.mark.parametrize("kind", L.PLAIN)
@@ -245,7 +245,7 @@ def test_depth_starts_from_the_one_layer_of_before(run, config, monkeypatch):
     monkeypatch.setitem(L.DEPTHS, run.scale, (2, 3))
     L.recall_by_depth(config, run, [100.0, 20.0])
     assert asked == [(5, 2), (5, 3), (10, 2), (10, 3)]
-    ends = [run._measures[f"horizon by depth, RLeaky x {depth}"].values[0] for depth in (1, 2, 3)]
+    ends = [run.record.measures[f"horizon by depth, RLeaky x {depth}"].values[0] for depth in (1, 2, 3)]
     assert 5 < ends[0] < ends[1] < ends[2] == 10
 
 
@@ -277,7 +277,7 @@ def test_further_seeds_train_what_has_a_spread(run, config, monkeypatch):
     L.main(config, run)
     recalled = [f"recall {kind} {delay}" for delay in (5, 10) for kind in ("Leaky", "RLeaky", "ALIF")]
     assert trained == ["rows RLeaky", "rows SLSTM", *recalled]
-    told = [measure for measure in run._measures if measure.startswith(("by", "horizon"))]
+    told = [measure for measure in run.record.measures if measure.startswith(("by", "horizon"))]
     assert told == [
         "by rows, RLeaky: accuracy",
         "by rows, SLSTM: accuracy",

@@ -58,7 +58,7 @@ def test_judge_takes_the_cheapest_point_within_one_point(run):
     found["L1 9"] = point(0, 10)
     _, _, cheap = L.judge(run, found)
     assert cheap["spikes"] == 50
-    assert run._measures["fewer spikes, at most 1 point lost"].values == [20]
+    assert run.record.measures["fewer spikes, at most 1 point lost"].values == [20]
 
 
 def test_a_half_dead_network_does_not_bend_the_knee(run):

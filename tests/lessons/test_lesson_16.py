@@ -378,7 +378,7 @@ def test_the_chips_network_gives_the_same_scores_on_turned_pictures(ann):
 def test_the_road_to_the_chip_is_reported(config, run, ann):
     test = L.Pictures(pictures(20), torch.randint(10, (20,)))
     L.on_chip(config, run, ann, L.Pictures(pictures(100), torch.zeros(100)), test)
-    (table,) = run._tables.values()
+    (table,) = run.record.tables.values()
     names = [row[0] for row in table["runs"][0]]
     assert names[0] == "ANN, clipped"
     assert names[-1] == "cnn2snn, Akida"

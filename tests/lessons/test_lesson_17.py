@@ -25,7 +25,7 @@ def spikes(*shape):
 
 
 def measured(run):
-    return {name: measure.values[0] for name, measure in run._measures.items()}
+    return {name: measure.values[0] for name, measure in run.record.measures.items()}
 
 
 def test_definitions_are_proven(run):

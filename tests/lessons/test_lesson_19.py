@@ -46,7 +46,7 @@ def folded(config, run, sets):
 
 
 def values(run, name):
-    return run._measures[name].values
+    return run.record.measures[name].values
 
 
 # ---------------------------------------------------------------------- weights
@@ -111,7 +111,7 @@ def test_threshold_and_step_round_the_real_activation(bits):
 
 def test_limits_hold(config, run):
     L.prove_limits(config, run)
-    rows = run._tables["20 bits"]["runs"][0]
+    rows = run.record.tables["20 bits"]["runs"][0]
     assert rows[-1] == ["12000", 1_260_000, 524_287]
 
 
@@ -329,7 +329,7 @@ def test_goals_are_judged(config, run):
         L.Result("Keras", "8/2/2", 30, 79.0),
     ]
     L.judge(run, 90.0, 90.0, results)
-    met = {name: m.judged(bounded=True)["met"] for name, m in run._measures.items()}
+    met = {name: m.judged(bounded=True)["met"] for name, m in run.record.measures.items()}
     assert met["PyTorch 8/4/4, QAT: points below float"] is True
     assert met["PyTorch 8/4/4: same decisions on the chip"] is False
     assert met["Keras 8/2/2, QAT: points below float"] is False
@@ -351,7 +351,7 @@ def test_keras_of_one_seed_stands_beside_pytorch_of_two(config, run, folded, set
         L.draw_bits(run, nets, 90.0, own + other)
     L.open_files(run, own)
     L.say_bits(run, 90.0, own)
-    tables = [wording.merged(title, table) for title, table in run._tables.items()]
+    tables = [wording.merged(title, table) for title, table in run.record.tables.items()]
     accuracies, models = tables[0]["rows"], tables[1]["rows"]
     assert accuracies[-1] == ["8/2/2", "Keras", "31.25", "88.5", "88.25", "98.75"]
     assert "±" in accuracies[-4][2]
@@ -363,7 +363,7 @@ def test_without_akida_the_pytorch_part_runs_and_the_rest_is_not_measured(config
     monkeypatch.setitem(sys.modules, "akida", None)
     assert not keras_twin.available()
     L.main(replace(config, keras_epochs=1), run)
-    rows = run._tables["Accuracy on the test images, % (Keras: first seed)"]["runs"][0]
+    rows = run.record.tables["Accuracy on the test images, % (Keras: first seed)"]["runs"][0]
     assert rows[2][:2] == ["8/4/4", "PyTorch"]
     assert rows[2][4:] == ["not measured"] * 2
     assert rows[5][:2] == ["8/1/4", "PyTorch"]

@@ -258,7 +258,7 @@ def test_another_draw_is_compared_with_the_first(run, sets, net):
     one = L.evaluate(net, *few)
     torch.manual_seed(0)  # the same draw
     L.draw_again(run, net, few, one)
-    assert run._measures["probabilistic: answers changed by a new draw"].values == [0.0]
+    assert run.record.measures["probabilistic: answers changed by a new draw"].values == [0.0]
     assert net.output == "probabilistic"
 
 

@@ -81,7 +81,7 @@ def test_a_chapter_of_a_lesson_that_is_called_by_itself_names_itself():
     run = lesson.Run(config, Path(first.__file__))
     run.begin(0)
     first.firing_rate(config, run)
-    assert {measure.chapter for measure in run._measures.values()} == {"firing_rate"}
+    assert {measure.chapter for measure in run.record.measures.values()} == {"firing_rate"}
 
 
 def test_the_course_in_a_notebook_has_the_same_chapters(execute, tmp_path):

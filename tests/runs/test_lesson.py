@@ -460,9 +460,9 @@ def test_what_the_first_seed_alone_measured_counts_once_after_a_cut(tmp_path):
             made[0].table("once, too", ["a"], [[1.0]])
         made[0].finish_seed()
     assert all(made[1].resumed(seed) for seed in range(2))
-    assert made[1]._measures["each"].values == [0, 1]
-    assert made[1]._measures["once"].values == [5]
-    assert len(made[1]._tables["once, too"]["runs"]) == 1
+    assert made[1].record.measures["each"].values == [0, 1]
+    assert made[1].record.measures["once"].values == [5]
+    assert len(made[1].record.tables["once, too"]["runs"]) == 1
 
 
 def test_a_script_beside_others_says_that_its_times_are_rough(script):
