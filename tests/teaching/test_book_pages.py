@@ -9,7 +9,7 @@ from snn_course import COMMAND, PYTHON, UsageError
 from snn_course.teaching import hunts_planted, progress
 from snn_course.teaching import questions as teaching_questions
 from snn_course.teaching.book import __main__ as command
-from snn_course.teaching.book import findings, pages, printed_quiz
+from snn_course.teaching.book import findings, inventory, pages, printed_quiz
 from tests.runs.laid_down import put, small_course
 from tests.runs.test_metrics_file import METRICS
 
@@ -94,7 +94,7 @@ links = []
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    for module in (report, pages, command, teaching_questions, hunts_planted):
+    for module in (report, inventory, pages, command, teaching_questions, hunts_planted):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setenv("SNN_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setattr(command, "results_dir", lambda: tmp_path / "results")

@@ -6,6 +6,8 @@
     findings  what runs have left behind, by function
     printed_quiz  its quiz, with the answers folded away
     live      figures that move
+    inventory  the scripts in the order of the course, each with its runs
+    front     what the front page tells of them
     pages     all of it on pages: ``python -m snn_course.teaching.book`` writes them
 
 The pages need no server and no network.
