@@ -1,6 +1,7 @@
 """Who may know whom: lessons know the helper, the helper knows no lesson, and lessons meet by number alone.
 
 The order of the wings is held by import-linter (``lint-imports``), whose contracts are in pyproject.toml.
+This file also says how long a module and a function may be, and who may write files.
 """
 
 import ast
@@ -53,6 +54,39 @@ def test_each_wing_says_what_it_holds_and_is_in_the_contract() -> None:
     for init in sorted((ROOT / "snn_course").glob("*/__init__.py")):
         assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
         assert init.parent.name in layers
+
+
+LINES_OF_A_MODULE = 300
+LINES_OF_A_FUNCTION = 40
+"""From its ``def`` to its last line: the docstring counts, decorators do not."""
+
+
+def long_functions(tree: ast.AST) -> list[str]:
+    """Name the functions that are too long, each with its lines: ``fit: 41``."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            if lines > LINES_OF_A_FUNCTION:
+                found.append(f"{node.name}: {lines}")
+    return found
+
+
+@pytest.mark.parametrize("file", HELPER, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_module_of_the_helper_holds_one_idea(file) -> None:
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    assert lines <= LINES_OF_A_MODULE
+
+
+@pytest.mark.parametrize("file", [*HELPER, *SCRIPTS], ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_function_can_be_seen_at_once(file) -> None:
+    assert long_functions(ast.parse(file.read_text(encoding="utf-8"))) == []
+
+
+def test_a_long_function_is_known_when_it_is_seen() -> None:
+    inner = "    async def much():\n" + "        step()\n" * 40
+    assert long_functions(ast.parse("@cached\ndef enough():\n" + "    step()\n" * 39)) == []
+    assert long_functions(ast.parse("class Some:\n" + inner)) == ["much: 41"]
 
 
 # Who may write, rename or replace a file without ``safe_write.write`` or ``aside``, and why.
