@@ -25,7 +25,9 @@ class Record:
         self.chapters: dict[str, None] = {}  # in the order of their first result
         self.data: dict[str, dict[str, Any]] = {}
         self.analysis = ""
-        self._before: dict[str, int] = {}  # how many values and tables earlier seeds have left
+        self._values: dict[str, int] = {}  # how many values of each measure earlier seeds have left
+        self._rows: dict[str, int] = {}  # the same for tables
+        self._said = 0  # and for sentences
 
     def add(self, measure: Measure, value: float) -> Measure:
         """Add this seed's value to the measure of that name. Returns: the measure, with all its values."""
@@ -77,19 +79,23 @@ class Record:
 
     def begin_seed(self) -> None:
         """Note what is there before a seed measures: some measures and tables are made with one alone."""
-        self._before = {name: len(m.values) for name, m in self.measures.items()}
-        self._before |= {title: len(t["runs"]) for title, t in self.tables.items()}
+        self._values = {name: len(m.values) for name, m in self.measures.items()}
+        self._rows = {title: len(t["runs"]) for title, t in self.tables.items()}
+        self._said = len(self.sentences)
 
     def of_seed(self) -> dict[str, Any]:
         """Give what this seed measured, and what else has been recorded, to be kept as JSON."""
-        old = self._before
+        measures = {}
+        for name, measure in self.measures.items():
+            measures[name] = vars(measure) | {"values": measure.values[self._values.get(name, 0) :]}
+        tables = {}
+        for title, table in self.tables.items():
+            tables[title] = table | {"runs": table["runs"][self._rows.get(title, 0) :]}
         return {
-            "measures": {
-                n: vars(m) | {"values": m.values[old.get(n, 0) :]} for n, m in self.measures.items()
-            },
-            "tables": {n: t | {"runs": t["runs"][old.get(n, 0) :]} for n, t in self.tables.items()},
+            "measures": measures,
+            "tables": tables,
             "figures": self.figures,
-            "sentences": self.sentences,
+            "sentences": self.sentences[self._said :],
             "chapters": list(self.chapters),
             "data": self.data,
             "analysis": self.analysis,
