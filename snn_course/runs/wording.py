@@ -6,7 +6,7 @@ from typing import Any
 
 
 def merged(title: str, table: dict[str, Any]) -> dict[str, Any]:
-    """Give one table for all seeds: floats become mean ± standard deviation."""
+    """Give one table for all seeds: floats become mean ± standard deviation, constants stay what they are."""
     rows = []
     for same_row in zip(*table["runs"], strict=True):
         rows.append([_merged_cell(cells) for cells in zip(*same_row, strict=True)])
@@ -18,7 +18,7 @@ def _merged_cell(cells: tuple[Any, ...]) -> str:
     if not all(isinstance(cell, float) for cell in cells):
         return str(cells[0])
     mean = number(statistics.fmean(cells))
-    return f"{mean} ± {spread(statistics.stdev(cells))}" if len(cells) > 1 else mean
+    return mean if len(set(cells)) == 1 else f"{mean} ± {spread(statistics.stdev(cells))}"
 
 
 def number(value: float) -> str:

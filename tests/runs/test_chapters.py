@@ -136,12 +136,13 @@ def test_with_seeds_each_value_has_a_line_and_the_means_a_table(execute):
         later(run)
 
     def later(run):
-        run.table("Numbers", ["what", "number"], [["x", 20.5 + run.seed]])
+        run.table("Numbers", ["what", "number", "published"], [["x", 20.5 + run.seed, 80.8]])
         run.say(f"It is {run.seed}.")
 
     metrics, printed = execute(main, seeds=2)
-    for once in ("alone: 7.5", "alone: 8.5", "8 ± 0.71", "21 ± 0.71", "Seed 0: It is 0."):
+    for once in ("alone: 7.5", "alone: 8.5", "8 ± 0.71", "21 ± 0.71", "80.8", "Seed 0: It is 0."):
         assert printed.count(once) == 1
+    assert "80.8 ±" not in printed  # what no seed changes has no spread
     assert [sentence["text"] for sentence in metrics["sentences"]] == ["It is 0."]
     assert printed.index("8 ± 0.71") < printed.index("21 ± 0.71")
 
