@@ -12,10 +12,13 @@ from snn_course.networks.compiled.leaky_back import leaky_backward
 from snn_course.networks.compiled.local import compete, currents, eligibility, peak_traces, sums_at_spikes
 from snn_course.networks.compiled.lstm import lstm
 from snn_course.networks.compiled.slopes import knows
+from snn_course.networks.compiled.states import carry, carry_back
 
 __all__ = [
     "alif_backward",
     "alif_forward",
+    "carry",
+    "carry_back",
     "compete",
     "currents",
     "eligibility",
