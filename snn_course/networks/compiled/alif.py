@@ -267,7 +267,8 @@ def alif_backward(
         slope, *of_slope = formula(surrogate)
         law = torch.stack([_row(x, mem) for x in (beta, rho, jump)])
         parts = [_flat(x if x is None else x.contiguous(), mem) for x in (adapt, grad_spk, grad_mem)]
-        settings = [law, mem.new_tensor([threshold, *of_slope]), slope, _flat(grad), mem.new_zeros(4, row)]
+        numbers = mem.new_tensor([threshold, *of_slope])
+        settings: list[Any] = [law, numbers, slope, _flat(grad), mem.new_zeros(4, row)]
         function = _backward
         if adapt is None and grad_mem is None and grad_spk is not None and not learn_beta:
             function = _plain_backward
