@@ -32,6 +32,16 @@ BLOCK = 128
 
 
 @triton.jit
+def _block(
+    decay: tl.tensor, threshold: tl.tensor, neurons: tl.tensor, BLOCK: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Give the neurons of this program, which of them are there, and their betas and thresholds."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    here = at < neurons
+    return at, here, tl.load(decay + at, mask=here), tl.load(threshold + at, mask=here)
+
+
+@triton.jit
 def _forward(
     cur: tl.tensor,
     decay: tl.tensor,
@@ -46,10 +56,7 @@ def _forward(
     BLOCK: tl.constexpr,
 ) -> None:
     """Take one block of neurons through all steps. Tensors arrive as pointers to their first element."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    here = at < neurons
-    beta = tl.load(decay + at, mask=here)
-    level = tl.load(threshold + at, mask=here)
+    at, here, beta, level = _block(decay, threshold, neurons, BLOCK)
     m = tl.load(start + at, mask=here)
     for _ in range(steps):
         x = tl.load(cur + at, mask=here).to(m.dtype)
@@ -101,8 +108,17 @@ def _launch(kernel: Any, like: torch.Tensor, *arguments: Any, **settings: Any) -
 
 
 @triton.jit
-def _at_spikes(g: tl.tensor, x: tl.tensor, a: tl.tensor, b: tl.tensor, SLOPE: tl.constexpr) -> tl.tensor:
-    """Give dL/dspk g times the slope of the spike at x = mem - threshold; "given" was multiplied before."""
+def _at_spikes(
+    grad_spk: tl.tensor,
+    at: tl.tensor,
+    here: tl.tensor,
+    x: tl.tensor,
+    a: tl.tensor,
+    b: tl.tensor,
+    SLOPE: tl.constexpr,
+) -> tl.tensor:
+    """Give dL/dspk times the slope of the spike at x = mem - threshold; "given" was multiplied before."""
+    g = _arriving(grad_spk, at, here, x)
     if SLOPE == "atan":
         x = x * a
         g = g / (x * x + b)
@@ -110,6 +126,40 @@ def _at_spikes(g: tl.tensor, x: tl.tensor, a: tl.tensor, b: tl.tensor, SLOPE: tl
         x = tl.abs(x) * a + 1
         g = g / (x * x)
     return g
+
+
+@triton.jit
+def _arriving(grad: tl.tensor, at: tl.tensor, here: tl.tensor, like: tl.tensor) -> tl.tensor:
+    """Give a gradient from outside, in the type of ``like``; 0 where None is."""
+    g = tl.zeros_like(like)
+    if grad is not None:
+        g = tl.load(grad + at, mask=here).to(like.dtype)
+    return g
+
+
+@triton.jit
+def _through_reset(
+    later: tl.tensor, m: tl.tensor, beta: tl.tensor, level: tl.tensor, RESET: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Give dL/dmem of the step after as the reset lets it through; what the reset took; what beta found."""
+    fired = m > level
+    taken = tl.zeros_like(m)
+    found = m
+    if RESET == "zero":
+        later = tl.where(fired, 0.0, later)
+    if RESET == "subtract":
+        taken = tl.where(fired, later, 0.0)
+    if RESET == "subtract first":
+        taken = tl.where(fired, later * beta, 0.0)
+        found = tl.where(fired, m - level, m)
+    return later, taken, found
+
+
+@triton.jit
+def _keep(pointer: tl.tensor, at: tl.tensor, here: tl.tensor, x: tl.tensor) -> None:
+    """Store a result, if it is wanted."""
+    if pointer is not None:
+        tl.store(pointer + at, x, mask=here)
 
 
 @triton.jit
@@ -134,49 +184,24 @@ def _backward(
     STILL: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Take one block of neurons back through all steps. Pointers are to the last step; None is not there."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    here = at < neurons
-    beta = tl.load(decay + at, mask=here)
-    level = tl.load(threshold + at, mask=here)
-    later = tl.full((BLOCK,), 0, beta.dtype)  # dL/dmem of the step after this one
-    total = tl.full((BLOCK,), 0, beta.dtype)  # of it, over time
-    to_beta = tl.full((BLOCK,), 0, beta.dtype)
-    to_level = tl.full((BLOCK,), 0, beta.dtype)
-    for _ in range(steps):
-        m = tl.load(mem + at, mask=here)
-        fired = m > level
-        g = tl.full((BLOCK,), 0, beta.dtype)
-        if grad_spk is not None:
-            g = tl.load(grad_spk + at, mask=here).to(beta.dtype)
-            g = _at_spikes(g, m - level, a, b, SLOPE)
-            to_level -= g
-            grad_spk -= spk_stride
-        if grad_mem is not None:
-            g += tl.load(grad_mem + at, mask=here).to(beta.dtype)
-            grad_mem -= mem_stride
-        left = m  # what beta finds in the step after this one
-        if RESET == "zero":
-            later = tl.where(fired, 0.0, later)
-        if RESET == "subtract":
-            to_level -= tl.where(fired, later, 0.0)
-        if RESET == "subtract first":
-            to_level -= tl.where(fired, later * beta, 0.0)
-            left = tl.where(fired, m - level, m)
-        to_beta += later * left
-        later = later * beta + g
+    """Take one block of neurons back through all steps. Tensors arrive as pointers; None is not there."""
+    at, here, beta, level = _block(decay, threshold, neurons, BLOCK)
+    later = tl.zeros_like(beta)  # dL/dmem of the step after this one
+    total, to_beta, to_level = later, later, later  # of it, over time; dL/dbeta, dL/dthreshold
+    for ago in range(steps):
+        t = tl.cast(steps - 1 - ago, tl.int64)
+        m = tl.load(mem + t * neurons + at, mask=here)
+        g = _at_spikes(grad_spk, t * spk_stride + at, here, m - level, a, b, SLOPE)
+        later, taken, found = _through_reset(later, m, beta, level, RESET)
+        to_level = to_level - g - taken
+        to_beta += later * found
+        later = later * beta + (g + _arriving(grad_mem, t * mem_stride + at, here, m))
         total += later
-        mem -= neurons
-        if not STILL:
-            tl.store(grad + at, later, mask=here)
-            grad -= neurons
-    if STILL:
-        tl.store(grad + at, total, mask=here)
-    tl.store(grad_first + at, later, mask=here)
-    if by_decay is not None:
-        tl.store(by_decay + at, to_beta, mask=here)
-    if by_threshold is not None:
-        tl.store(by_threshold + at, to_level, mask=here)
+        _keep(None if STILL else grad, t * neurons + at, here, later)
+    _keep(grad if STILL else None, at, here, total)
+    _keep(grad_first, at, here, later)
+    _keep(by_decay, at, here, to_beta)
+    _keep(by_threshold, at, here, to_level)
 
 
 def leaky_backward(
@@ -197,12 +222,11 @@ def leaky_backward(
         grad_spk = surrogate(mem - back.threshold) * grad_spk
     arriving = [None if g is None else _rows(g) for g in (grad_spk, grad_mem)]
     strides = [0 if g is None else g.stride(0) for g in arriving]
-    last = [None if g is None else g[-1] for g in (mem, *arriving)]
     row = back.decay.contiguous(), back.threshold.contiguous()
-    results = grad[-1], grad_first, back.by_decay, back.by_threshold
+    results = grad, grad_first, back.by_decay, back.by_threshold
     sizes = len(mem), *strides, mem.shape[1]
     settings = {"RESET": back.reset, "SLOPE": slope, "STILL": still}
-    _launch(_backward, mem, *last, *row, *results, *sizes, a, b, **settings)
+    _launch(_backward, mem, mem, *arriving, *row, *results, *sizes, a, b, **settings)
     return grad, grad_first
 
 

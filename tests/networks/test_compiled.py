@@ -8,7 +8,7 @@ from typing import Any
 
 from snn_course.runs import lesson
 from snn_course import ROOT, UsageError
-from snn_course.networks import neurons, recurrent, twins
+from snn_course.networks import neurons, recurrent, state_space, twins
 from snn_course.networks.neurons import RESETS
 from snn_course.rules import fast
 
@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-L15 = lesson.load(15)
+L15, L20 = lesson.load(15), lesson.load(20)
 numba = pytest.importorskip("numba", reason="numba is not installed")
 SURROGATES = {
     "atan": neurons.atan(3.0),
@@ -44,6 +44,12 @@ def both(compute: Any) -> tuple[Any, Any]:
 def assert_equal(compute: Any) -> None:
     for own, expected in zip(*both(compute), strict=True):
         assert torch.equal(own, expected)
+
+
+def assert_near(compute: Any, at_most: float) -> None:
+    """Compare the largest difference with the largest value."""
+    for own, expected in zip(*both(compute), strict=True):
+        assert (own - expected).abs().max() <= at_most * expected.abs().max()
 
 
 @st.composite
@@ -192,6 +198,66 @@ def test_lstm_of_another_type_or_of_nothing_is_left_to_pytorch() -> None:
         assert recurrent.lstm(torch.zeros(5, 0, 3), cell).shape == (5, 0, 4)
         with torch.autocast("cpu", torch.bfloat16):
             assert recurrent.lstm(torch.zeros(5, 2, 3), cell).dtype == torch.bfloat16
+
+
+def linear_states(a: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Run x = a x + u over u [T, B, N], step by step. Returns: the state before each step [T, B, N]."""
+    x = torch.zeros_like(u[0])
+    states = []
+    for u_t in u.unbind(0):
+        states.append(x)
+        x = a * x + u_t
+    return torch.stack(states)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 16, 25), (1, 1, 1, 4), (2, 8, 784, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_walking_states_are_equal_but_for_rounding(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    width, modes, blocks, batch = shape
+    hop = torch.polar(*(torch.rand(width, modes, 1, dtype=dtype) for _ in range(2)))
+    added = torch.randn(width, 2, modes, blocks, batch, dtype=dtype)
+    by_starts = torch.randn(width, 2 * modes, blocks * batch, dtype=dtype)
+
+    def compute() -> list[torch.Tensor]:
+        starts = state_space.carry(hop, added)
+        return [starts, *state_space.carry_back(hop, starts, by_starts, batch)]
+
+    assert_near(compute, 1e-6 if dtype == torch.float32 else 1e-14)
+
+
+def test_walking_states_and_their_gradients_are_those_of_the_recurrence() -> None:
+    torch.manual_seed(0)
+    hop = torch.polar(torch.rand(1, 3, 1).double(), torch.randn(1, 3, 1).double())
+    added, factor = torch.randn(2, 1, 2, 3, 40, 5, dtype=torch.float64).unbind(0)  # [H, 2, N, K, B]
+    a, u, weight = (x.requires_grad_() for x in (hop[0, :, 0], as_steps(added), as_steps(factor)))
+    expected = linear_states(a, u)
+    grads = torch.autograd.grad((expected * weight.conj()).real.sum(), (a, u))
+    with twins.forced(True):
+        starts = state_space.carry(hop, added)
+        by_added, by_hop = state_space.carry_back(hop, starts, factor.flatten(1, 2).flatten(2), 5)
+    torch.testing.assert_close(as_steps(starts.view_as(added)), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(by_hop[0, :, 0], grads[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(as_steps(by_added.view_as(added)), grads[1], rtol=0, atol=1e-12)
+
+
+def as_steps(x: torch.Tensor) -> torch.Tensor:
+    """Bring parts [1, 2, N, K, B] into the order of time, complex [K, B, N]."""
+    return torch.complex(x[0, 0], x[0, 1]).permute(1, 2, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_of_states_learns_the_same(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ssm = L20.SSM(4, 3).to(dtype)
+    u = torch.randn(4, 49, 16 * 5, dtype=dtype).requires_grad_()
+    learned = [u, *ssm.parameters()]
+
+    def compute() -> list[torch.Tensor]:
+        mem = ssm(u, 5)
+        return [mem, *torch.autograd.grad(mem.square().sum(), learned)]
+
+    assert_near(compute, 1e-6 if dtype == torch.float32 else 1e-14)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

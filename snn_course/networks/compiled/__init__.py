@@ -6,14 +6,19 @@ saves are passes over memory: PyTorch goes through all neurons once for each ope
 each step, in blocks that stay in the cache from one step to the next.
 """
 
-from snn_course.networks.compiled.alif import alif_backward, alif_forward, knows
-from snn_course.networks.compiled.leaky import leaky_backward, leaky_forward
+from snn_course.networks.compiled.alif import alif_backward, alif_forward
+from snn_course.networks.compiled.leaky import leaky_forward
+from snn_course.networks.compiled.leaky_back import leaky_backward
 from snn_course.networks.compiled.local import compete, currents, eligibility, peak_traces, sums_at_spikes
 from snn_course.networks.compiled.lstm import lstm
+from snn_course.networks.compiled.slopes import knows
+from snn_course.networks.compiled.states import carry, carry_back
 
 __all__ = [
     "alif_backward",
     "alif_forward",
+    "carry",
+    "carry_back",
     "compete",
     "currents",
     "eligibility",

@@ -5,13 +5,34 @@ A recurrent layer multiplies a matrix in each step, which PyTorch does; the loop
 
 from typing import Any
 
-from snn_course.networks.compiled.leaky import ATAN, GIVEN, at_spikes, formula
+from snn_course.networks.compiled.slopes import at_spikes, back_at_once, formula
 from snn_course.networks.compiled.tools import BLOCK, Row, Rows, array, each_block, fma, kernel
 from snn_course.networks.surrogates import Surrogate
 
 import torch
 
 # ---------------------------------------------------------------------- forward
+
+
+@kernel
+def _take_reset(m: Row, fired: Row, threshold: float) -> None:
+    """Subtract the threshold where a neuron fired one step before."""
+    for j in range(len(m)):
+        m[j] -= fired[j] * threshold
+
+
+@kernel
+def _adapt(a: Row, old: Row, decay: Row, fired: Row) -> None:
+    """Write the adaptation of one step, from that of the step before and its spikes."""
+    for j in range(len(a)):
+        a[j] = fma(old[j], decay[j], fired[j])
+
+
+@kernel
+def _decay(after: Row, m: Row, b: Row, x: Row) -> None:
+    """Write what is left of the membrane, and the current, into that of the step after."""
+    for j in range(len(m)):
+        after[j] = fma(m[j], b[j], x[j])
 
 
 @kernel
@@ -47,27 +68,17 @@ def _forward(
         for t in range(begin, end):
             m = mem[t, here]
             if t > 0:
-                fired = spk[t - 1, here]
-                for j in range(len(m)):
-                    m[j] -= fired[j] * threshold
+                _take_reset(m, spk[t - 1, here], threshold)
             a = m[:0]
             if len(adapt):
                 a = adapt[t, here]
                 if t > 0:
-                    old = adapt[t - 1, here]
-                    decay = rho[here]
-                    fired = spk[t - 1, here]
-                    for j in range(len(a)):
-                        a[j] = fma(old[j], decay[j], fired[j])
+                    _adapt(a, adapt[t - 1, here], rho[here], spk[t - 1, here])
                 else:
                     a[:] = 0
             _fire(spk[t, here], m, a, jump[here], threshold)
             if t + 1 < len(mem):
-                after = mem[t + 1, here]
-                x = cur[t + 1, here]
-                b = beta[here]
-                for j in range(len(m)):
-                    after[j] = fma(m[j], b[j], x[j])
+                _decay(mem[t + 1, here], m, beta[here], cur[t + 1, here])
 
 
 def alif_forward(
@@ -123,54 +134,36 @@ def _backward(
     grad_spk: Rows,
     grad_mem: Rows,
     back: Row,
-    beta: Row,
-    rho: Row,
-    jump: Row,
-    threshold: float,
+    law: Rows,
+    numbers: Row,
     slope: int,
-    c: float,
-    d: float,
     grad: Rows,
     work: Rows,
-    by_beta: Row,
-    by_rho: Row,
-    by_jump: Row,
+    sums: Rows,
+    learn_beta: bool,
 ) -> None:
     """Go back from step end - 1 to step begin; ``back`` is what comes through the weights, or empty.
 
+    Rows of ``law``: beta, rho, jump; of ``sums``: their gradients. ``numbers``: threshold, two of the slope.
     Rows of ``work``: dL/dspk, then dL/dx; x; dL/dadapt of the step after; a row of zeros.
     """
+    by_beta = sums[0] if learn_beta else sums[0, :0]
     for left in range(first, last, BLOCK):
         here = slice(left, min(left + BLOCK, last))
-        b = beta[here]
-        level = work[3, here]
+        by_x = work[0, here]
+        x = work[1, here]
         for t in range(end - 1, begin - 1, -1):
-            g = grad[t, here]
-            by_spk = work[0, here]
-            x = work[1, here]
-            _at_threshold(by_spk, x, mem, adapt, t, here, jump, threshold)
+            _at_threshold(by_x, x, mem, adapt, t, here, law[2], numbers[0])
             if len(back):
-                by_spk += back[here]
+                by_x += back[here]
             if len(grad_spk):
-                by_spk += grad_spk[t, here]
+                by_x += grad_spk[t, here]
             if len(adapt):
-                by_spk += work[2, here]
-            at_spikes(by_spk, x, by_spk, level, slope, c, d)  # now dL/dx
+                by_x += work[2, here]
+            at_spikes(by_x, x, by_x, work[3, here], slope, numbers[1], numbers[2])  # was dL/dspk
             if len(adapt):
-                _through_adaptation(by_spk, adapt, t, here, jump, rho, work[2], by_rho, by_jump)
-            if t + 1 < len(mem):
-                later = grad[t + 1, here]
-                for j in range(len(g)):
-                    g[j] = fma(later[j], b[j], by_spk[j])
-            else:
-                g[:] = by_spk
-            if len(grad_mem):
-                g += grad_mem[t, here]
-            if t > 0 and len(by_beta):
-                total = by_beta[here]
-                old = mem[t - 1, here]
-                for j in range(len(g)):
-                    total[j] = fma(g[j], old[j], total[j])
+                _through_adaptation(by_x, adapt, t, here, law, work[2, here], sums)
+            _through_membrane(by_x, mem, grad_mem, t, here, law[0], grad, by_beta)
 
 
 @kernel
@@ -182,40 +175,24 @@ def _plain_backward(
     mem: Rows,
     grad_spk: Rows,
     back: Row,
-    beta: Row,
-    threshold: float,
+    law: Rows,
+    numbers: Row,
     slope: int,
-    c: float,
-    d: float,
     grad: Rows,
     work: Rows,
 ) -> None:
     """Do what ``_backward`` does, in fewer passes, where nothing adapts and only spikes have gradients."""
+    threshold, c, d = numbers[0], numbers[1], numbers[2]
     for left in range(first, last, BLOCK):
         here = slice(left, min(left + BLOCK, last))
-        b = beta[here]
+        b = law[0, here]
         for t in range(end - 1, begin - 1, -1):
             by_spk = grad_spk[t, here]
             if len(back):
                 by_spk = work[0, here]
                 by_spk[:] = back[here] + grad_spk[t, here]
             later = grad[t + 1, here] if t + 1 < len(mem) else work[3, here]  # zeros
-            _plain_step(grad[t, here], later, mem[t, here], by_spk, b, threshold, slope, c, d)
-
-
-@kernel
-def _plain_step(
-    g: Row, later: Row, m: Row, by_spk: Row, b: Row, threshold: float, slope: int, c: float, d: float
-) -> None:
-    one = m.dtype.type(1)
-    if slope == ATAN:
-        for j in range(len(g)):
-            x = (m[j] - threshold) * c
-            g[j] = fma(later[j], b[j], one / (x * x + d) * by_spk[j])
-    else:
-        for j in range(len(g)):
-            x = abs(m[j] - threshold) * c + one
-            g[j] = fma(later[j], b[j], one / (x * x) * by_spk[j])
+            back_at_once(grad[t, here], later, mem[t, here], by_spk, b, threshold, slope, c, d)
 
 
 @kernel
@@ -235,29 +212,43 @@ def _at_threshold(
 
 
 @kernel
-def _through_adaptation(
-    by_spk: Row, adapt: Rows, t: int, here: Any, jump: Row, rho: Row, later: Row, by_rho: Row, by_jump: Row
-) -> None:
-    """Take dL/dx to the adaptation, and what it gives rho and jump."""
+def _through_adaptation(by_x: Row, adapt: Rows, t: int, here: Any, law: Rows, now: Row, sums: Rows) -> None:
+    """Take dL/dx to the adaptation ``now``, and what it gives rho and jump."""
     a = adapt[t, here]
-    total = by_jump[here]
+    total = sums[2, here]
     for j in range(len(a)):
-        total[j] = fma(-by_spk[j], a[j], total[j])
-    lift = jump[here]
-    decay = rho[here]
-    now = later[here]
+        total[j] = fma(-by_x[j], a[j], total[j])
+    lift = law[2, here]
+    decay = law[1, here]
     for j in range(len(a)):
-        now[j] = fma(-by_spk[j], lift[j], now[j] * decay[j])
+        now[j] = fma(-by_x[j], lift[j], now[j] * decay[j])
     if t > 0:
         old = adapt[t - 1, here]
-        total = by_rho[here]
+        total = sums[1, here]
         for j in range(len(a)):
             total[j] = fma(now[j], old[j], total[j])
 
 
-def knows(surrogate: Surrogate) -> bool:
-    """Say whether the way back can run compiled."""
-    return formula(surrogate)[0] != GIVEN
+@kernel
+def _through_membrane(
+    by_x: Row, mem: Rows, grad_mem: Rows, t: int, here: Any, beta: Row, grad: Rows, by_beta: Row
+) -> None:
+    """Write dL/dmem of step t, and add what it gives beta, if there is where to add it."""
+    g = grad[t, here]
+    if t + 1 < len(mem):
+        later = grad[t + 1, here]
+        b = beta[here]
+        for j in range(len(g)):
+            g[j] = fma(later[j], b[j], by_x[j])
+    else:
+        g[:] = by_x
+    if len(grad_mem):
+        g += grad_mem[t, here]
+    if t > 0 and len(by_beta):
+        total = by_beta[here]
+        old = mem[t - 1, here]
+        for j in range(len(g)):
+            total[j] = fma(g[j], old[j], total[j])
 
 
 def alif_backward(
@@ -273,17 +264,17 @@ def alif_backward(
     grad, row = torch.empty_like(mem), mem.shape[1:].numel()
     sums = mem.new_zeros(3, row)  # by beta, rho and jump
     if len(mem):
-        kind, *numbers = formula(surrogate)
-        scalars = [mem.numpy().dtype.type(x) for x in (threshold, *numbers)]
-        rows = [_row(x, mem) for x in (beta, rho, jump)]
+        slope, *of_slope = formula(surrogate)
+        law = torch.stack([_row(x, mem) for x in (beta, rho, jump)])
         parts = [_flat(x if x is None else x.contiguous(), mem) for x in (adapt, grad_spk, grad_mem)]
-        ends = [_flat(grad), mem.new_zeros(4, row), sums[0] if learn_beta else sums[0, :0], sums[1], sums[2]]
-        settings = [*rows, scalars[0], kind, *scalars[1:], *ends]
+        numbers = mem.new_tensor([threshold, *of_slope])
+        settings: list[Any] = [law, numbers, slope, _flat(grad), mem.new_zeros(4, row)]
         function = _backward
         if adapt is None and grad_mem is None and grad_spk is not None and not learn_beta:
             function = _plain_backward
             parts = parts[1:2]
-            settings = [rows[0], scalars[0], kind, *scalars[1:], *ends[:2]]
+        else:
+            settings += [sums, learn_beta]
         if weight is None:
             each_block(function, row, 0, len(mem), _flat(mem), *parts, mem.new_empty(0), *settings)
         else:

@@ -22,6 +22,8 @@ NAN = 0x7FC0
 """The bits of a nan in bfloat16."""
 BLOCK = 2048
 """Neurons that go through all steps together: their rows fit into the first cache of a core."""
+SUM_GROUP = 64
+"""``torch.sum`` adds whole groups of so many columns in the order of ``sum_over_time``, others in another."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -63,6 +65,22 @@ def _widened(x: Any, space: Any) -> Any:
     return wide if x.dtype == numba.types.uint16 else same
 
 
+def number_of(x: Any, j: int) -> float:
+    """Give number j of a row; of a number that all neurons share, itself."""
+    raise NotImplementedError
+
+
+@overload(number_of)
+def _number_of(x: Any, j: Any) -> Any:
+    def own(x: Any, j: Any) -> Any:
+        return x[j]
+
+    def shared(x: Any, j: Any) -> Any:
+        return x
+
+    return own if isinstance(x, numba.types.Array) else shared
+
+
 @kernel
 def narrow(wide: Rows, half: Rows, left: int, right: int) -> None:
     """Round the steps of a block, float32, to the nearest bfloat16; halfway to the even one."""
@@ -74,6 +92,23 @@ def narrow(wide: Rows, half: Rows, left: int, right: int) -> None:
             odd = (bits[j] >> np.uint32(16)) & np.uint32(1)
             rounded = (bits[j] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
             result[j] = np.uint16(rounded if x[j] == x[j] else NAN)
+
+
+@kernel
+def sum_over_time(x: Rows, total: Row) -> None:
+    """Sum [T, N] in the order of ``torch.sum``: groups of 16 steps, then groups of 16 such groups, ..."""
+    power = 4
+    while 2 ** (4 * power) < len(x):
+        power += 1
+    levels = np.zeros((4, len(total)), total.dtype)
+    for t in range(1, len(x) + 1):
+        levels[0] += x[t - 1]
+        upper = 1
+        while upper < 4 and t % 2 ** (upper * power) == 0:  # a group is full
+            levels[upper] += levels[upper - 1]
+            levels[upper - 1] = 0
+            upper += 1
+    total[:] = levels[0] + levels[1] + levels[2] + levels[3]
 
 
 @kernel
