@@ -4,9 +4,9 @@ Question: How few bits does a network need, and what becomes of it on its way on
 Reading:  BrainChip's documentation (model zoo, quantizeml, cnn2snn); SpikeFit (2025); Esser et al. (2020).
 Run:      python lessons/19_akida_deployment.py
 Expect:   float 92.0 ± 0.1 %; trained on with 8/4/4 bits (first layer, other weights, activations) 91.8 ± 0.1,
-          with 8/2/4 91.3 ± 0.1, with 8/2/2 91.0 ± 0.1; the chip's sums = PyTorch's. Keras, first seed: 92.0,
-          91.2, 89.1 %, and the chip decides alike in 99.2, 98.2, 93.7 %. File 82 kB, on the chip 418 or
-          216 kB. 3 seeds, 15 minutes on two CPU cores.
+          with 8/2/4 91.3 ± 0.1, with 8/2/2 91.0 ± 0.1; the chip's sums = PyTorch's. Keras, first seed: 91.7,
+          91.4, 89.5 %, and the chip decides alike in 99.1, 98.2, 94.1 %. File 82 kB, on the chip 418 or
+          216 kB. 3 seeds, 25 CPU minutes.
 """
 
 # %% [markdown]
