@@ -105,15 +105,7 @@ class _Blocks(torch.autograd.Function):
 
 def carry(hop: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
     """Walk over the blocks of added [H, 2, N, T / 49, B]. Returns: the state at the start of each."""
-    if twin := twins.compiled(added[:, :, :, 0], added.shape[3]):
-        return twin.carry(hop, added).flatten(1, 2).flatten(2)
-    x = torch.zeros_like(hop)
-    starts = []
-    for added_now in torch.complex(added[:, 0], added[:, 1]).unbind(2):  # 16 hops, not 784 steps
-        starts.append(x.expand_as(added_now))
-        x = hop * x + added_now  # [H, N, B]
-    states = torch.stack(starts, 2)
-    return torch.cat((states.real, states.imag), 1).flatten(2)  # [H, 2 N, T / 49 * B]
+    return walk(hop, added).flatten(1, 2).flatten(2)  # [H, 2 N, T / 49 * B]
 
 
 def carry_back(
@@ -124,25 +116,32 @@ def carry_back(
     Returns: the gradients of added [H, 2 N, T / 49 * B] and of hop [H, N, 1].
     """
     shape = (len(hop), 2, hop.shape[1], -1, batch)
-    x = torch.complex(*starts.view(shape).unbind(1))  # [H, N, T / 49, B]
-    if twin := twins.compiled(starts[..., :batch], x.shape[2]):
-        parts = twin.carry_back(hop, by_starts.view(shape))
-        by_added = torch.complex(*parts.unbind(1))
-    else:
-        by_added = walk_back(hop, torch.complex(*by_starts.view(shape).unbind(1)))
-        parts = torch.stack((by_added.real, by_added.imag), 1)
+    parts = walk(hop.conj(), by_starts.view(shape), back=True)
+    by_added, x = (torch.complex(*part.view(shape).unbind(1)) for part in (parts, starts))  # [H, N, K, B]
     by_hop = (by_added * x.conj()).sum((2, 3)).unsqueeze(2)
     return parts.flatten(1, 2).flatten(2), by_hop
 
 
-def walk_back(hop: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-    """Give the gradient of what each block added, from that of the states at the start [H, N, T / 49, B]."""
-    by_added = torch.empty_like(grad)
-    later = torch.zeros_like(hop).expand_as(grad[:, :, 0])
-    for block in reversed(range(grad.shape[2])):
-        by_added[:, :, block] = later
-        later = grad[:, :, block] + hop.conj() * later
-    return by_added
+def walk(hop: torch.Tensor, added: torch.Tensor, back: bool = False) -> torch.Tensor:
+    """Give x of the recurrence x[k + 1] = hop x[k] + added[k] from x[0] = 0, for K blocks.
+
+    Args:
+        hop: complex, [H, N, 1].
+        added: real and imaginary parts, [H, 2, N, K, B].
+        back: begin at the last block, and end at the first.
+
+    Returns: x in parts, as ``added``.
+    """
+    blocks = range(added.shape[3])[:: -1 if back else 1]
+    if twin := twins.compiled(added[:, :, :, 0], len(blocks)):
+        return twin.walk(hop, added, blocks)
+    more = torch.complex(*added.unbind(1))
+    x = torch.empty_like(more)
+    now = torch.zeros_like(hop).expand_as(more[:, :, 0])
+    for block in blocks:  # 16 hops, not 784 steps
+        x[:, :, block] = now
+        now = hop * now + more[:, :, block]  # [H, N, B]
+    return torch.stack((x.real, x.imag), 1)
 
 
 def atan_slope(mem: torch.Tensor) -> torch.Tensor:

@@ -12,13 +12,11 @@ from snn_course.networks.compiled.leaky_back import leaky_backward
 from snn_course.networks.compiled.local import compete, currents, eligibility, peak_traces, sums_at_spikes
 from snn_course.networks.compiled.lstm import lstm
 from snn_course.networks.compiled.slopes import knows
-from snn_course.networks.compiled.states import carry, carry_back
+from snn_course.networks.compiled.states import walk
 
 __all__ = [
     "alif_backward",
     "alif_forward",
-    "carry",
-    "carry_back",
     "compete",
     "currents",
     "eligibility",
@@ -28,4 +26,5 @@ __all__ = [
     "lstm",
     "peak_traces",
     "sums_at_spikes",
+    "walk",
 ]

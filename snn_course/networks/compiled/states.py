@@ -1,15 +1,14 @@
-"""The twin of the recurrence in ``state_space``: complex states that walk from block to block, in one pass.
+"""The twin of ``state_space.walk``: complex states that walk from block to block, in one pass.
 
-    x[0] = 0,      x[k + 1] = hop x[k] + added[k]            forward: x[k] is the state before block k
-    y[last] = 0,   y[k - 1] = conj(hop) y[k] + dL/dx[k]      backward: y[k] is dL/dadded[k]
+    x[first] = 0,      x[next k] = hop x[k] + added[k]
 
 A block may be of one step: then x are the states of all steps. PyTorch goes through memory once for each
 operation, and again to take complex numbers apart and together. Here real and imaginary parts stay where the
 matrix products of the block scan leave them: arrays [H, 2, N, K, B], of H neurons with N modes and K blocks.
 
 Each product and each sum is rounded as PyTorch rounds it, so results are equal. The block scan of lesson 20
-uses it (64 neurons, 8 modes, 16 blocks of 25 sequences): ``carry`` takes 0.57 of PyTorch's time on one core,
-``carry_back`` with the sum for hop 0.85, the whole layer 0.94 to 1.0, since matrix products take most of it.
+uses it (64 neurons, 8 modes, 16 blocks of 25 sequences): ``carry`` takes 0.6 of PyTorch's time on one core,
+``carry_back`` with the sum for hop 0.7, the whole layer 0.94 to 1.0, since matrix products take most of it.
 """
 
 from snn_course.networks.compiled.tools import Rows, array, kernel
@@ -26,38 +25,24 @@ def _times_plus(now: Rows, to: int, x: Rows, other: Rows, added: Rows, old: int,
 
 
 @kernel
-def _walk(hop: np.ndarray, added: np.ndarray, x: np.ndarray, backward: bool) -> None:
-    """Fill x, from the first block on or, with conj(hop), from the last; hop is [H, N, 2]."""
-    last = x.shape[3] - 1
+def _walk(hop: np.ndarray, added: np.ndarray, x: np.ndarray, first: int, last: int, stride: int) -> None:
+    """Fill x from the first block to the last; hop is [H, N, 2]."""
     for h in range(len(hop)):
         for n in range(hop.shape[1]):
-            a = hop[h, n, 0]
-            b = -hop[h, n, 1] if backward else hop[h, n, 1]
+            a, b = hop[h, n, 0], hop[h, n, 1]
             re, im = x[h, 0, n], x[h, 1, n]  # [K, B]
             more_re, more_im = added[h, 0, n], added[h, 1, n]
-            start = last if backward else 0
-            re[start] = 0
-            im[start] = 0
-            for k in range(last):
-                old = last - k if backward else k
-                to = old - 1 if backward else old + 1
-                _times_plus(re, to, re, im, more_re, old, a, -b)
-                _times_plus(im, to, im, re, more_im, old, a, b)
+            re[first] = 0
+            im[first] = 0
+            for k in range(first, last, stride):
+                _times_plus(re, k + stride, re, im, more_re, k, a, -b)
+                _times_plus(im, k + stride, im, re, more_im, k, a, b)
 
 
-def carry(hop: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-    """Give the state at the start of each block, from hop [H, N, 1] and what each adds [H, 2, N, K, B]."""
-    return _walked(hop, added, backward=False)
-
-
-def carry_back(hop: torch.Tensor, by_starts: torch.Tensor) -> torch.Tensor:
-    """Give the gradients of what ``carry`` took as added, from those of what it gave; all [H, 2, N, K, B]."""
-    return _walked(hop, by_starts, backward=True)
-
-
-def _walked(hop: torch.Tensor, added: torch.Tensor, backward: bool) -> torch.Tensor:
+def walk(hop: torch.Tensor, added: torch.Tensor, blocks: range) -> torch.Tensor:
+    """Give x in parts [H, 2, N, K, B], from hop [H, N, 1] and what is added, in the order of ``blocks``."""
     x = torch.empty_like(added, memory_format=torch.contiguous_format)
-    parts = torch.view_as_real(hop[..., 0].contiguous())  # [H, N, 2]
+    parts = torch.view_as_real(hop[..., 0].resolve_conj().contiguous())  # [H, N, 2]
     if x.numel():
-        _walk(array(parts), array(added.contiguous()), array(x), backward)
+        _walk(array(parts), array(added.contiguous()), array(x), blocks[0], blocks[-1], blocks.step)
     return x
