@@ -11,18 +11,24 @@ written in place, into memory asked for once; and the backward pass needs only t
 
 The recurrences, forward and backward, are in ``leaky_scan.py``. They also run compiled on a CPU, in Triton on
 a GPU, with equal results: ``twins.py`` says when. The libraries differ in the reset: see ``RESETS``.
+
+A single step of few neurons, with no gradient asked for, is what an agent computes at each frame. It takes a
+short way past rows, autograd and twins: see ``SHORT``.
 """
 
 from typing import Any
 
 from snn_course.networks import from_snntorch
-from snn_course.networks.leaky_scan import RESETS, LeakyScan, Reset
+from snn_course.networks.leaky_scan import RESETS, LeakyScan, Reset, leaky_forward
 from snn_course.networks.surrogates import ATAN, Surrogate, atan, derivative, fast_sigmoid
 
 import torch
 from torch import nn
 
 __all__ = ["ATAN", "RESETS", "Leaky", "Reset", "Surrogate", "TimeBatched", "atan", "fast_sigmoid", "leaky"]
+
+SHORT = 2**15
+"""Neurons up to which one step without gradients goes the short way: its calls cost more than its numbers."""
 
 
 def leaky(
@@ -56,13 +62,16 @@ def leaky(
     """
     check_reset(reset)
     cur, steps = as_steps(cur, num_steps)
-    layout, state_type = _Layout(cur), torch.promote_types(cur.dtype, torch.float32)
+    state_type, slope = torch.promote_types(cur.dtype, torch.float32), derivative(surrogate)
     decay = _Clip.apply(torch.as_tensor(beta, dtype=state_type, device=cur.device))
     level = torch.as_tensor(threshold, dtype=state_type, device=cur.device)
     start = cur.new_zeros((), dtype=state_type) if mem is None else mem.to(state_type)
     check_shapes(cur.shape[1:], beta=decay, threshold=level, mem=start)
+    if steps == 1 and cur.numel() <= SHORT and not torch.is_grad_enabled():
+        return leaky_forward(cur, decay, level, start.expand(cur.shape[1:]), reset)
+    layout = _Layout(cur)
     rows = [layout.to_row(x) for x in (decay, level, start)]  # [M] each
-    spk, mem = LeakyScan.apply(layout.to_rows(cur), *rows, steps, reset, derivative(surrogate))
+    spk, mem = LeakyScan.apply(layout.to_rows(cur), *rows, steps, reset, slope)
     return layout.to_steps(spk), layout.to_steps(mem)  # [T, ...]
 
 

@@ -5,7 +5,7 @@ import pickle
 from functools import partial
 from typing import Any
 
-from snn_course.networks import leaky_scan, neurons
+from snn_course.networks import leaky_scan, neurons, twins
 from snn_course.networks.from_snntorch import MECHANISMS
 from snn_course.networks.neurons import RESETS, Leaky, Reset, TimeBatched, leaky
 
@@ -233,6 +233,29 @@ def test_a_still_current_is_the_same_current_in_each_step(reset: Reset, num_step
         spk, mem = leaky(form, 0.9, reset=reset, mem=start, num_steps=steps)
         results.append([spk, mem, *torch.autograd.grad((spk * weight + mem * mem).sum(), cur)])
     assert all(torch.equal(own, expected) for own, expected in zip(*results, strict=True))
+
+
+@every_reset
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_one_step_without_gradients_gives_the_same_by_the_short_way(
+    reset: Reset, half: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    cur = torch.randn(1, 2, 3, 5, 7).transpose(2, 4)
+    cur = cur.bfloat16() if half else cur
+    settings: Any = torch.rand(7, 1, 1), torch.rand(3), reset, neurons.ATAN
+    mem = torch.randn(7, 5, 1)
+    monkeypatch.setattr(neurons.LeakyScan, "apply", None)  # who calls it fails
+    with torch.no_grad():
+        short = [*leaky(cur, *settings, mem), *leaky(cur[0], *settings, num_steps=1)]
+    monkeypatch.undo()
+    with twins.forced(compiled):
+        long = [*leaky(cur, *settings, mem), *leaky(cur[0], *settings, num_steps=1)]
+    assert 0 < short[0].sum() < short[0].numel()
+    for own, expected in zip(short, long, strict=True):
+        assert own.dtype == expected.dtype
+        assert torch.equal(own, expected)
 
 
 def test_own_surrogate_may_be_any_function() -> None:
