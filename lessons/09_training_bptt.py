@@ -1386,14 +1386,13 @@ def main(config: Config, run: Run) -> None:
     keep_freed()  # what one step frees, the next one takes: a step takes 0.8 of the time
     digits, test = load_digits(config, run)
     batch = one_batch(config, run, digits)
-    first = run.seed == run.config.seed  # the first seed trains everything
-    if first:
+    if run.is_first_seed:  # the first seed trains everything
         train_plainly(config, run, digits, test)
     compare_speed(config, run, batch)
     compare_by_hand(config, run)
     follow_one_error(config, run, batch)
     equal_to_snntorch(run)
-    if first:
+    if run.is_first_seed:
         compare_losses(config, run, digits, test)
         sweep_rates(run, digits)
     else:

@@ -882,8 +882,7 @@ def walk_keras_road(
     config: Config, run: lesson.Run, folded: ab.QuantNet, train: Pair, test: Pair
 ) -> list[Result]:
     """Take the Keras road with the first seed, where it is asked for and installed: it takes minutes."""
-    first = run.seed == run.config.seed
-    if not (config.keras_epochs and keras_twin.available() and first):
+    if not (config.keras_epochs and keras_twin.available() and run.is_first_seed):
         return [Result("Keras", bits) for bits in KERAS_BITS]
     keras_twin.start(config.threads)
     twin = keras_twin.build(folded)
@@ -999,21 +998,20 @@ def main(config: Config, run: lesson.Run) -> None:
     prove_limits(config, run)
     results = []
     nets = {}
-    first = run.seed == run.config.seed
     for bits in BITS:
         result = Result("PyTorch", bits)
-        if first or bits in POINTS:  # a further seed trains only what the head gives a spread for
+        if run.is_first_seed or bits in POINTS:  # a further seed: what the head gives a spread for
             result, nets[bits] = torch_road(config, run, folded, bits, train, test)
         results.append(result)
     prove_fake_quantisation(run, nets["8/4/4"], test[0][:20])  # of chapter 3, on a trained network
-    if first:
+    if run.is_first_seed:
         draw_bits(run, nets, plain, results)
         say_bits(run, plain, results)
-    if first and ab.backend() != "absent":
+    if run.is_first_seed and ab.backend() != "absent":
         open_files(run, results)
     results += walk_keras_road(config, run, folded, train, test)
     judge(run, plain, eight, results)
-    if first:
+    if run.is_first_seed:
         tabulate(run, results)
         learn_values(config, run, folded, train, test)  # going deeper
 

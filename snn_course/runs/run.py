@@ -72,6 +72,11 @@ class Run:
 
     # ------------------------------------------------------------------ what a lesson calls
 
+    @property
+    def is_first_seed(self) -> bool:
+        """Whether this is the first of several seeds, or the only one: it alone draws and says."""
+        return self.seed == self.config.seed
+
     def proof(self, name: str, error: float, at_most: float = 1e-6) -> None:
         """Record the error of an equality or closed form; above its bound the lesson ends here."""
         self._add(Measure(name, "proof", at_most=at_most), float(error))
@@ -114,7 +119,7 @@ class Run:
         What the chapter has measured so far is printed above it.
         """
         chapter = self._enter()
-        if self.seed != self.config.seed:
+        if not self.is_first_seed:
             return
         text = " ".join(sentence.split())
         self.record.sentences.append({"text": text, "chapter": chapter})
@@ -131,7 +136,7 @@ class Run:
 
         import matplotlib.pyplot as plt
 
-        if self.seed == self.config.seed:
+        if self.is_first_seed:
             path = self.file(f"{name}.png", fig.get_suptitle() or name)
             self.stamp(fig)
             drawn = figures.as_png(fig)
@@ -148,14 +153,14 @@ class Run:
 
     def analysis(self, text: str) -> None:
         """Write a page (Markdown) of analysis from measured numbers into the journal. First seed only."""
-        if self.seed == self.config.seed:
+        if self.is_first_seed:
             self.record.analysis = text
 
     def keep(self, name: str, state: dict[str, Any]) -> None:
         """Keep trained weights as ``name``.pt in the results folder. First seed only."""
         import torch
 
-        if self.seed == self.config.seed:
+        if self.is_first_seed:
             with safe_write.aside(self.folder / f"{name}.pt") as part:
                 torch.save(state, part)
 
