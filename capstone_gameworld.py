@@ -219,6 +219,7 @@ def watch_membrane(run: lesson.Run, net: Any, frames: int = 900) -> None:
     """Let the student play the start of a game, and compare its last membrane with the teacher's wish."""
     game = twin.Twin(JUDGES + run.seed)
     player = players.Spiker(net)
+    finger = players.Finger()
     left: list[float] = []
     taught: list[float] = []
     has: list[float] = []
@@ -230,7 +231,7 @@ def watch_membrane(run: lesson.Run, net: Any, frames: int = 900) -> None:
         taught.append(imitate.wanted(state))
         fires = player.decide(picture)
         has.append(player.membrane)
-        if fires and (not presses or frame - presses[-1] > players.REST):
+        if finger.presses(fires):
             game.press(imitate.HOLD)
             presses.append(frame)
     wish = wanted(np.array(left))

@@ -13,7 +13,7 @@ from typing import Any
 from snn_course.gameworld import imitate, retina
 from snn_course.gameworld.environment import Frame, Game
 from snn_course.gameworld.oracle import State
-from snn_course.gameworld.players import REST, SETTLED, Policy
+from snn_course.gameworld.players import SETTLED, Finger, Policy
 from snn_course.gameworld.runner import Picture
 
 import numpy as np
@@ -51,16 +51,14 @@ def record(
         life = Life(led=len(lives) % 2 == 0)
         game.reset()
         policy.begin()
-        since = 0
+        finger = Finger()
         while time.monotonic() < end:
             frame, state = look()
             life.pictures.append(frame.picture)
             life.wanted.append(imitate.wanted(state))
             press = policy.decide(frame.picture)
-            since += 1
-            if since > REST and (life.wanted[-1] > 1 if life.led else press):
+            if finger.presses(life.wanted[-1] > 1 if life.led else press):
                 game.press(imitate.HOLD)
-                since = 0
             if len(life.pictures) % 12 == 0:
                 status = game.status()
                 life.score = status.score

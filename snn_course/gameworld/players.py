@@ -21,6 +21,21 @@ landing must be made again at once: with a rest of 4 frames the window was often
 2,000 points, with 1 frame 23)."""
 
 
+class Finger:
+    """Presses the key where it is wanted, but not in the ``REST`` frames after a press."""
+
+    def __init__(self) -> None:
+        self.since = REST  # frames since the last press
+
+    def presses(self, wanted: bool) -> bool:
+        """Take one frame. Returns: whether the key is pressed in it."""
+        self.since += 1
+        pressed = wanted and self.since > REST
+        if pressed:
+            self.since = 0
+        return pressed
+
+
 class Policy(Protocol):
     """Someone who sees pictures [36, 150] of ink and presses a key, or not."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from snn_course.gameworld import oracle, retina
 from snn_course.gameworld.imitate import HOLD, label
 from snn_course.gameworld.network import Spiking, State
-from snn_course.gameworld.players import REST, SETTLED, Policy
+from snn_course.gameworld.players import SETTLED, Finger, Policy
 from snn_course.gameworld.twin import Twin
 
 import numpy as np
@@ -20,7 +20,7 @@ def play(net: Spiking, seeds: Sequence[int], points: int) -> list[int]:
     """
     twins = [Twin(seed) for seed in seeds]
     eyes = [retina.Eye() for _ in seeds]
-    since = [REST] * len(seeds)
+    fingers = [Finger() for _ in seeds]
     state: State | None = None
     pictures = 0
     while alive := [n for n, twin in enumerate(twins) if _goes_on(twin, points)]:
@@ -36,22 +36,18 @@ def play(net: Spiking, seeds: Sequence[int], points: int) -> list[int]:
             continue
         mem, state = net(torch.from_numpy(events)[None], state)
         for number in alive:
-            since[number] += 1
-            if mem[0, number] > 1 and since[number] > REST:
+            if fingers[number].presses(bool(mem[0, number] > 1)):
                 twins[number].press(HOLD)
-                since[number] = 0
     return [twin.game.score for twin in twins]
 
 
 def play_policy(policy: Policy, seed: int, points: int) -> int:
     """Let a policy play the game of a seed. Returns: its points."""
-    twin, since = Twin(seed), REST
+    twin, finger = Twin(seed), Finger()
     policy.begin()
     while _goes_on(twin, points):
-        since += 1
-        if policy.decide(twin.observe().picture) and since > REST:
+        if finger.presses(policy.decide(twin.observe().picture)):
             twin.press(HOLD)
-            since = 0
     return twin.game.score
 
 

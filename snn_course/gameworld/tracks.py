@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from snn_course.gameworld.environment import Game
 from snn_course.gameworld.imitate import HOLD, label
 from snn_course.gameworld.oracle import State
-from snn_course.gameworld.players import REST, Policy
+from snn_course.gameworld.players import Finger, Policy
 
 import numpy as np
 
@@ -52,19 +52,17 @@ def live(game: Game, policy: Policy, most: int = TARGETS[-1], longest: float = 3
     game.reset()
     policy.begin()
     life, begun = Life(), time.perf_counter()
-    number, since, before = None, REST, begun
-    asked = begun
+    number, before, asked = None, begun, begun
+    finger = Finger()
     while True:
         frame = game.observe()
         seen = time.perf_counter()
         life.age.append(time.time() - frame.drawn)
         press = policy.decide(frame.picture)
         decided = time.perf_counter()
-        since += 1
-        if press and since > REST:
+        if finger.presses(press):
             game.press(HOLD)
             life.presses += 1
-            since = 0
         life.inference.append(decided - seen)
         life.work.append(life.age[-1] + time.perf_counter() - seen)
         life.loop.append(seen - before)

@@ -9,7 +9,7 @@ from snn_course import UsageError, safe_write
 from snn_course.gameworld import retina
 from snn_course.gameworld.imitate import HOLD
 from snn_course.gameworld.network import Spiking, State
-from snn_course.gameworld.players import REST, SETTLED
+from snn_course.gameworld.players import SETTLED, Finger
 from snn_course.gameworld.runner import STEPS_A_SECOND, Picture
 from snn_course.gameworld.twin import Twin
 
@@ -64,7 +64,7 @@ def play(net: Spiking, seed: int, frames: int, wait: int = 150) -> list[Moment]:
     """Play a game at speed, and give its frames after ``wait`` of them; fewer where it crashes."""
     twin = Twin(seed)
     twin.game.skip(FAST_FROM)
-    eye, since = retina.Eye(), REST
+    eye, finger = retina.Eye(), Finger()
     state: State | None = None
     moments = list[Moment]()
     for number in range(wait + frames):
@@ -76,10 +76,8 @@ def play(net: Spiking, seed: int, frames: int, wait: int = 150) -> list[Moment]:
         layers = net.layers(torch.from_numpy(events)[None, None], state)
         state = [mem[-1] for _, mem in layers]
         membrane = float(layers[-1][1])
-        since += 1
-        if membrane > 1 and since > REST:
+        if finger.presses(membrane > 1):
             twin.press(HOLD)
-            since = 0
         if number >= wait:
             spikes = [spk[0, 0].numpy() for spk, _ in layers[:-1]]
             moments.append(Moment(twin.game.ink(), events, spikes, membrane, twin.game.score))
