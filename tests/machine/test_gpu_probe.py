@@ -71,6 +71,44 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpu_probe, "WSL_GPU", tmp_path / "dxg")
 
 
+def ones_double(fault: str) -> type:
+    """Give ``torch.ones``, whose matrices are right, or cannot be made: ``fault`` says why."""
+
+    class Ones:
+        def __init__(self, *_: int, device: str) -> None:
+            if fault:
+                raise RuntimeError(fault)
+
+        def __matmul__(self, other: "Ones") -> "Ones":
+            return self
+
+        def sum(self) -> int:
+            return 64**3
+
+    return Ones
+
+
+def cuda_double(seen: tuple[tuple[str, int], ...], warning: str, error: str) -> SimpleNamespace:
+    """Give ``torch.cuda`` that sees these devices, warns of something, and fails for a reason."""
+
+    def available() -> bool:
+        if warning:
+            warnings.warn(warning, stacklevel=1)
+        return bool(seen)
+
+    def init() -> None:
+        if error:
+            raise RuntimeError(error)
+
+    devices = [
+        SimpleNamespace(name=name, multi_processor_count=count, total_memory=2**34) for name, count in seen
+    ]
+    return SimpleNamespace(
+        is_available=available, init=init, device_count=lambda: len(devices),
+        get_device_properties=devices.__getitem__,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give the probe's line for a build, cards, what PyTorch sees and says, and how its matrices fare."""
@@ -83,36 +121,12 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Any:
         error: str = "",
         computes: str = "",
     ) -> Line:
-        class Ones:
-            def __init__(self, *_: int, device: str) -> None:
-                if computes:
-                    raise RuntimeError(computes)
-
-            def __matmul__(self, other: "Ones") -> "Ones":
-                return self
-
-            def sum(self) -> int:
-                return 64**3
-
-        def available() -> bool:
-            if warning:
-                warnings.warn(warning, stacklevel=1)
-            return bool(seen)
-
-        def init() -> None:
-            if error:
-                raise RuntimeError(error)
-
-        devices = [
-            SimpleNamespace(name=name, multi_processor_count=count, total_memory=2**34)
-            for name, count in seen
-        ]
-        cuda = SimpleNamespace(
-            is_available=available, init=init, device_count=lambda: len(devices),
-            get_device_properties=devices.__getitem__,
-        )  # fmt: skip
-        version = SimpleNamespace(hip=build[0], cuda=build[1])
-        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, version=version, ones=Ones))
+        torch = SimpleNamespace(
+            cuda=cuda_double(seen, warning, error),
+            version=SimpleNamespace(hip=build[0], cuda=build[1]),
+            ones=ones_double(computes),
+        )
+        monkeypatch.setitem(sys.modules, "torch", torch)
         monkeypatch.setattr(graphics, "cards", lambda *_: list(cards))
         (line,) = gpu_probe.gpu()
         return line
