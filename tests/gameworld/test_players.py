@@ -88,6 +88,15 @@ def test_one_game_and_many_side_by_side_are_decided_alike(net):
     assert seeds.play(net, (10_000, 10_001), 120) == alone
 
 
+def test_a_finger_rests_after_a_press_and_only_then(monkeypatch):
+    wanted = [True, True, True, False, False, True, True, True]
+    for rest, expected in ((0, "xxx..xxx"), (1, "x.x..x.x"), (2, "x....x..")):
+        monkeypatch.setattr(players, "REST", rest)
+        finger = players.Finger()
+        pressed = ["x" if finger.presses(one) else "." for one in wanted]
+        assert "".join(pressed) == expected
+
+
 def test_floors_and_the_shipped_agent():
     assert seeds.play_policy(players.Idle(), 10_000, 500) < 60
     assert seeds.play_policy(players.Jumper(), 10_000, 500) < 300
