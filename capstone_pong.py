@@ -92,6 +92,7 @@ from snn_course.pong import (
 from snn_course.pong import perception as dvs
 from snn_course.pong import watch as film
 from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running, highest_level
+from snn_course.runs.compute import seed_all
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ class Config(lesson.Config):
     imitated: Annotated[int, lesson.Range(1_024, 100_000_000)] = 200_000
     """Of quantise and sparsify: decisions of each student under the teacher's eye; half for other steps."""
 
-    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 1_200_000
+    alone: Annotated[int, lesson.Range(1_024, 100_000_000)] = 4_000_000
     """Of spike: decisions of the spiking network that learns by itself."""
 
     episodes: Annotated[int, lesson.Range(1, 1000)] = 100
@@ -476,6 +477,7 @@ def spikes_from_teacher(config: Config, run: Run, teacher: agents.Agent, x: Tens
 
 def spikes_alone(config: Config, run: Run, x: Tensor) -> Learnt:
     """Let a spiking network learn to play by itself."""
+    seed_all(run.seed)  # so that it owes nothing to what was drawn for the first network
     steps = agents.STEPS["direct"]
     net = FloatQ(steps)
     network.start(net.body.parts[:-1])

@@ -32,7 +32,9 @@ def q_network(bits: int = 4, weight_bits: int | None = None, channels: int = SHA
     wide = weight_bits or bits
     convs = [Conv(filters, stride=2, weight_bits=wide, act_bits=bits) for filters in (16, 32, 32)]
     head = [Dense(128, weight_bits=wide, act_bits=bits), Dense(3, weight_bits=wide, act_bits=None)]
-    return QuantNet([InputData(4), *convs, *head], (channels, *SHAPE[1:]), batch_norm=False)
+    net = QuantNet([InputData(4), *convs, *head], (channels, *SHAPE[1:]), batch_norm=False)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third off a training step
+    return net
 
 
 def size(net: QuantNet) -> int:
