@@ -939,7 +939,7 @@ def judge(config: Config, run: Run, net: Net, test: Images) -> float:
         net.num_steps = num_steps
         at_once = 1000 // num_steps  # pictures: those of all steps then stay in the cache
         scores[num_steps] = training.evaluate(net, test.images, test.labels, batch=at_once)
-        _, spikes = net.record(x)
+        _, spikes = net.eval().record(x)  # else batch norm would take these pictures into its means
         fired = [spk.sum().item() for spk in spikes]
         rows.append([f"{num_steps}", scores[num_steps], sum(fired) / len(x)])
     columns = ["num_steps", "accuracy, %", "spikes an image"]

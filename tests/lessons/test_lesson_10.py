@@ -1,5 +1,6 @@
 """Lesson 10: the network computes what it says, its proofs hold, and wrong blocks are caught."""
 
+from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
 
@@ -286,6 +287,14 @@ def test_training_ends_with_num_steps_and_resumes(run, config, sets, monkeypatch
     assert 0 <= L.judge(config, run, net, sets[1]) <= 100
     kept = torch.load(run.folder / "net.pt", weights_only=True)
     L.Net(kept["width"], kept["blocks"]).load_state_dict(kept["net"])
+
+
+def test_judging_leaves_the_network_as_it_was_trained(run, config, sets):
+    net = L.Net(4)
+    before = deepcopy(net.state_dict())
+    L.judge(config, run, net, sets[1])
+    for mine, theirs in zip(net.state_dict().values(), before.values(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_settings_are_checked():
