@@ -90,7 +90,8 @@ def test_lesson_10(device: Any) -> None:
     net, history = script.train(config, device, sets)
     assert len(history) == 1
     assert net.num_steps == config.num_steps
-    script.judge(config, device, net, sets[1])
+    accuracy = script.judge(config, device, net, sets[1])
+    script.compare_steps(config, device, net, sets[1], accuracy)
 
 
 def pair(count: int, *shape: int, classes: int = 10) -> Any:

@@ -293,8 +293,23 @@ def test_judging_leaves_the_network_as_it_was_trained(run, config, sets):
     net = L.Net(4)
     before = deepcopy(net.state_dict())
     L.judge(config, run, net, sets[1])
+    L.compare_steps(config, run, net, sets[1], accuracy=0.0)
     for mine, theirs in zip(net.state_dict().values(), before.values(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_further_seed_is_trained_for_the_headline_alone(run, config, sets):
+    table = "Trained with 2 steps"
+    run.begin(1)
+    L.train_and_judge(config, run, sets)
+    assert run.record.measures["test accuracy, mean read-out"].values
+    assert table not in run.record.tables
+    run.begin(0)
+    net = L.train_and_judge(config, run, sets)
+    rows = run.record.tables[table]["runs"][0]
+    assert [row[0] for row in rows] == ["1", "2", "4", "8"]
+    assert rows[1][1] == measured(run, "test accuracy, mean read-out")
+    assert rows[0][1] == L.accuracy_at(net, sets[1], num_steps=1)
 
 
 def test_settings_are_checked():
