@@ -4,7 +4,7 @@ Question: How few spikes does a network need, and what does each saved spike cos
 Reading:  Eshraghian et al. (2023) sec. III-E; Cramer et al. (2022); snntorch.functional.reg.
 Run:      python lessons/14_loss_and_regularization.py
 Expect:   16.4 ± 0.6 times fewer spikes, and 7.9 ± 1.2 times fewer SynOps, for 0.7 ± 0.1 points of MNIST
-          accuracy; L1's busiest neuron fires 11 ± 4 times as often as L2's. 3 seeds, 23 CPU minutes. Quick
+          accuracy; L1's busiest neuron fires 11 ± 4 times as often as L2's. 3 seeds, 14 CPU minutes. Quick
           scale: 20 seconds.
 """
 
@@ -525,6 +525,10 @@ def under_noise(
 # quick scale a few points must do. Each point is a training of its own and needs none of
 # the others, so they run side by side, in processes or on machines. One short training is
 # done twice, elsewhere and here: the proof that it makes no difference.
+#
+# All this is done with the first seed. A further seed is there for the spread of what is
+# chosen in the end, so it trains only the strengths from which that choice is made: those
+# that come closest to a loss of one point. They were found with the first seed.
 
 
 # %%
@@ -538,27 +542,41 @@ QUICK: dict[str, tuple[float, ...]] = {  # the catch is among them
     "L2": (20.0,),
     "budget": (0.1, 0.05),
 }
+AGAIN: dict[str, tuple[float, ...]] = {"L1": (10.0, 30.0), "L2": (100.0, 1000.0)}  # with a further seed
 BRIEF = "brief"  # the training that is done twice
+
+
+def is_first(run: lesson.Run) -> bool:
+    """Say whether this is the first of the run's seeds."""
+    return run.seed == run.config.seed
+
+
+def strengths_to_try(run: lesson.Run) -> dict[str, tuple[float, ...]]:
+    """Give the strengths of each regulariser, for this scale and seed."""
+    if run.scale == "quick":
+        return QUICK
+    return STRENGTHS if is_first(run) else AGAIN
 
 
 def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str, Point]:
     """Train all points side by side, resumable; tabulate what was measured on the test images."""
     device = run.device.type
-    wanted = QUICK if run.scale == "quick" else STRENGTHS
     points: dict[str, tuple[Any, ...]] = {}
     points[PLAIN] = (config, PLAIN, 0.0, base, device)
-    for kind, strengths in wanted.items():
+    for kind, strengths in strengths_to_try(run).items():
         for strength in strengths:
             name = f"{kind} {strength:g}"
             points[name] = (config, kind, strength, base, device)
-    brief = replace(config, images=1000, more_epochs=1)
-    points[BRIEF] = (brief, "L1", 1.0, base, device)
+    if is_first(run):
+        brief = replace(config, images=1000, more_epochs=1)
+        points[BRIEF] = (brief, "L1", 1.0, base, device)
     found = parallel.run_points(run, "train_point", points, config.workers, config.cluster)
-    there = found.pop(BRIEF)
-    here = train_point(*points[BRIEF])  # computed in this process, and in another
-    apart = abs(here["spikes"] - there["spikes"])
-    run.proof("a point elsewhere = the same point here", apart, at_most=0)
-    tabulate(run, found)
+    if is_first(run):
+        there = found.pop(BRIEF)
+        here = train_point(*points[BRIEF])  # computed in this process, and in another
+        apart = abs(here["spikes"] - there["spikes"])
+        run.proof("a point elsewhere = the same point here", apart, at_most=0)
+        tabulate(run, found)
     return found
 
 
@@ -772,14 +790,11 @@ def between_ends(values: Any) -> Any:
 def judge(run: lesson.Run, found: dict[str, Point]) -> tuple[list[Point], Point, Point]:
     """Find front, knee, and the cheapest point within 1 point of accuracy."""
     plain = found[PLAIN]
-    candidates = firing(found)
-    best = front(living(candidates))
+    best = front(living(firing(found)))
     sweet = knee(best)
-    enough = plain["chosen by"] - 1  # on images that are held out
-    close = [point for point in candidates if point["chosen by"] >= enough]
-    cheap = min(close, key=order)
-    report_choice(run, plain, sweet, cheap)
-    fewest = min(each(close, "synops"))
+    cheap = choose(run, found)
+    report_knee(run, plain, sweet, cheap)
+    fewest = min(each(within_a_point(found), "synops"))
     run.say(
         f"Of those within a point of accuracy, the cheapest in SynOps has {fewest / 1000:.0f} thousand, the "
         f"one with the fewest spikes {cheap['synops'] / 1000:.0f} thousand."
@@ -787,8 +802,16 @@ def judge(run: lesson.Run, found: dict[str, Point]) -> tuple[list[Point], Point,
     return best, sweet, cheap
 
 
-def report_choice(run: lesson.Run, plain: Point, sweet: Point, cheap: Point) -> None:
-    """Measure what the cheapest close point and the knee save, and what they lose."""
+def within_a_point(found: dict[str, Point]) -> list[Point]:
+    """Give the points that lose at most 1 point of accuracy, on images that are held out."""
+    enough = found[PLAIN]["chosen by"] - 1
+    return [point for point in firing(found) if point["chosen by"] >= enough]
+
+
+def choose(run: lesson.Run, found: dict[str, Point]) -> Point:
+    """Find the cheapest point within 1 point of accuracy; measure what it saves, and what it loses."""
+    plain = found[PLAIN]
+    cheap = min(within_a_point(found), key=order)
     fewer = plain["spikes"] / cheap["spikes"]
     goal = {"quick": 1.5, "cpu": 5.0, "gpu": 5.0}
     run.measure("fewer spikes, at most 1 point lost", fewer, "x", at_least=goal, headline=True)
@@ -796,11 +819,18 @@ def report_choice(run: lesson.Run, plain: Point, sweet: Point, cheap: Point) -> 
     bound = {"quick": 4, "cpu": 1.2, "gpu": 1.2}
     run.measure("points lost there, test images", lost, at_most=bound)
     run.measure("fewer SynOps there", plain["synops"] / cheap["synops"], "x")
+    return cheap
+
+
+def report_knee(run: lesson.Run, plain: Point, sweet: Point, cheap: Point) -> None:
+    """Measure what the knee saves, and what it loses; say it beside the cheapest close point."""
     run.measure("knee: fewer spikes", plain["spikes"] / sweet["spikes"], "x")
     lost_at_knee = plain["accuracy"] - sweet["accuracy"]
     run.measure("knee: points lost, test images", lost_at_knee)
+    saved = plain["spikes"] / cheap["spikes"]
+    lost = plain["accuracy"] - cheap["accuracy"]
     run.say(
-        f"Held-out images choose {cheap['kind']} {cheap['strength']:g}: {fewer:.1f} times fewer spikes than "
+        f"Held-out images choose {cheap['kind']} {cheap['strength']:g}: {saved:.1f} times fewer spikes than "
         f"the plain network, for {lost:.1f} points on test images. The knee is at {sweet['kind']} "
         f"{sweet['strength']:g}."
     )
@@ -1010,6 +1040,9 @@ def main(config: Config, run: lesson.Run) -> None:
     base = train_base(config, run.device.type)
     found = sweep(config, run, base)
     patterns(run, found)
+    if not is_first(run):  # the rest is measured once
+        choose(run, found)
+        return
     cheap = pareto(run, found)
     catch_dead(config, run, found, base)
     noise(config, run, found, cheap)  # going deeper

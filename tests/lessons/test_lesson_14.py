@@ -1,6 +1,7 @@
 """Lesson 14: regularisers, the Pareto front and its knee, the count of dead neurons."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from snn_course.runs import lesson
 
@@ -72,6 +73,30 @@ def test_a_half_dead_network_does_not_bend_the_knee(run):
     assert all(one["dead"] <= L.HIDDEN for one in best)
     found["L1 9"]["dead"] = L.HIDDEN
     assert L.judge(run, found)[0][0] is found["L1 9"]
+
+
+def test_a_further_seed_trains_the_points_from_which_one_is_chosen(config, monkeypatch):
+    asked = []
+
+    def trained(run, function, points, *places):
+        asked.extend(points)
+        return {name: {} for name in points}
+
+    monkeypatch.setattr(L.parallel, "run_points", trained)
+    run = SimpleNamespace(scale="cpu", seed=1, config=SimpleNamespace(seed=0), device=torch.device("cpu"))
+    L.sweep(config, run, {})
+    assert asked == ["plain", "L1 10", "L1 30", "L2 100", "L2 1000"]
+    for kind, strengths in L.AGAIN.items():
+        assert set(strengths) < set(L.STRENGTHS[kind])
+    run.scale = "quick"
+    assert L.strengths_to_try(run) is L.QUICK
+
+
+def test_what_is_left_out_is_never_chosen(run):
+    """The front and its knee need the weak strengths; the cheapest within a point does not."""
+    found = {"plain": point(1000, 98, "plain"), "weak": point(300, 98.2), "strong": point(80, 97.4, "L2")}
+    alone = L.choose(run, {name: found[name] for name in ("plain", "strong")})
+    assert L.judge(run, found)[2] is alone is found["strong"]
 
 
 def test_patterns_compare_the_points_most_alike():
