@@ -1,5 +1,7 @@
 """Lesson 13: fused layers equal snnTorch's neurons and the ALIF written out, and wrong ones are caught."""
 
+from dataclasses import replace
+
 from snn_course.runs import lesson
 from snn_course import UsageError
 from snn_course.networks import neurons, recurrent
@@ -266,7 +268,7 @@ def test_depth_asks_no_delay_over_80(run, monkeypatch, delays, expected):
 def test_further_seeds_train_what_has_a_spread(run, config, monkeypatch):
     trained = []
 
-    def train(run, name, net, sets, *options):
+    def train(run, name, net, sets, *options, **more):
         trained.append(name)
         return [{"check": 50.0, "seconds": 1.0}]
 
@@ -285,6 +287,26 @@ def test_further_seeds_train_what_has_a_spread(run, config, monkeypatch):
         "horizon, RLeaky",
         "horizon, ALIF",
     ]
+
+
+def test_a_kind_that_is_lost_is_not_tried_with_longer_delays(run, config, monkeypatch):
+    """What is left out changes no horizon: the curve has fallen below half before."""
+    scores = {"Leaky": [60.0, 20.0, 15.0], "ALIF": [90.0, 80.0, 30.0]}
+    delays = (5, 10, 20)
+    asked = []
+
+    def once(run, kind, delay, sets):
+        asked.append((kind, delay))
+        return scores[kind][delays.index(delay)]
+
+    monkeypatch.setattr(L, "recall_once", once)
+    curves = L.recall_curves(replace(config, delays=delays), run, ("Leaky", "ALIF"))
+    assert asked == [("Leaky", 5), ("ALIF", 5), ("Leaky", 10), ("ALIF", 10), ("ALIF", 20)]
+    assert curves == {"Leaky": [60.0, 20.0], "ALIF": [90.0, 80.0, 30.0]}
+    for kind, whole in scores.items():
+        found = run.record.measures[f"horizon, {kind}"].values
+        assert found == [recurrent.horizon(delays, whole, L.HALF)]
+    assert L.filled(curves["Leaky"], delays) == [60.0, 20.0, "-"]
 
 
 def test_price_of_recurrence():
