@@ -926,7 +926,7 @@ def train_and_judge(config: Config, run: Run, sets: Sets) -> Net:
     goal = {"cpu": 20} if config.dataset == USUAL else None
     run.measure("training", minutes, "CPU min", at_most=goal, speed=True)
     accuracy = judge(config, run, net, sets[1])
-    if run.seed == run.config.seed:  # a further seed gives the headline its spread, no more
+    if run.is_first_seed:  # a further seed gives the headline its spread, no more
         compare_steps(config, run, net, sets[1], accuracy)
         draw_training(run, history, accuracy, sets[1].name)
     return net
@@ -1367,11 +1367,10 @@ def main(config: Config, run: Run) -> None:
     watch_depth(run, x[:64], y[:64])
     prove_identity(run)
     compare_joins(run)
-    first = run.seed == run.config.seed
-    if first:
+    if run.is_first_seed:
         compare_depths(config, run, sets)
     net = train_and_judge(config, run, sets)
-    if not first:
+    if not run.is_first_seed:
         return  # what follows looks at one network, and is shown for the first seed
     look_inside(run, net, test_set)
     kept = measure_memory(config, run, x, y)

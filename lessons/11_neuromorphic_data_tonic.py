@@ -850,7 +850,7 @@ def main(config: Config, run: lesson.Run) -> None:
     mixed = np.random.default_rng(0).permutation(len(train_set))
     chosen = np.sort(mixed[: config.recordings])
     sets = train_set.take(chosen), test_set
-    first = run.seed == run.config.seed
+    first = run.is_first_seed
     for part in sets:
         run.uses(part)
         if config.fresh and first:

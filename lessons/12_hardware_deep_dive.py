@@ -1361,7 +1361,7 @@ def main(config: Config, run: lesson.Run) -> None:
     for used in (images, test):
         run.uses(used)
     net = train(config, run, images).cpu()
-    if run.seed != run.config.seed:
+    if not run.is_first_seed:
         compare(run, net, test)  # a further seed gives the accuracies their spread, no more
         return
     integers = net.to_integers()

@@ -546,16 +546,11 @@ AGAIN: dict[str, tuple[float, ...]] = {"L1": (10.0, 30.0), "L2": (100.0, 1000.0)
 BRIEF = "brief"  # the training that is done twice
 
 
-def is_first(run: lesson.Run) -> bool:
-    """Say whether this is the first of the run's seeds."""
-    return run.seed == run.config.seed
-
-
 def strengths_to_try(run: lesson.Run) -> dict[str, tuple[float, ...]]:
     """Give the strengths of each regulariser, for this scale and seed."""
     if run.scale == "quick":
         return QUICK
-    return STRENGTHS if is_first(run) else AGAIN
+    return STRENGTHS if run.is_first_seed else AGAIN
 
 
 def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str, Point]:
@@ -567,11 +562,11 @@ def sweep(config: Config, run: lesson.Run, base: dict[str, Tensor]) -> dict[str,
         for strength in strengths:
             name = f"{kind} {strength:g}"
             points[name] = (config, kind, strength, base, device)
-    if is_first(run):
+    if run.is_first_seed:
         brief = replace(config, images=1000, more_epochs=1)
         points[BRIEF] = (brief, "L1", 1.0, base, device)
     found = parallel.run_points(run, "train_point", points, config.workers, config.cluster)
-    if is_first(run):
+    if run.is_first_seed:
         there = found.pop(BRIEF)
         here = train_point(*points[BRIEF])  # computed in this process, and in another
         apart = abs(here["spikes"] - there["spikes"])
@@ -1040,7 +1035,7 @@ def main(config: Config, run: lesson.Run) -> None:
     base = train_base(config, run.device.type)
     found = sweep(config, run, base)
     patterns(run, found)
-    if not is_first(run):  # the rest is measured once
+    if not run.is_first_seed:  # the rest is measured once
         choose(run, found)
         return
     cheap = pareto(run, found)

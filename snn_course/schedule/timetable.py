@@ -41,7 +41,7 @@ TIMETABLE = {
     "10_convolutional_snn": Entry(23, 2350),
     "11_neuromorphic_data_tonic": Entry(23, 1100, "beside"),  # from an event to an answer
     "12_hardware_deep_dive": Entry(17, 1050, "beside"),  # one frame on each device
-    "13_recurrent_snn": Entry(24, 830),
+    "13_recurrent_snn": Entry(24, 1100),
     "14_loss_and_regularization": Entry(23, 830),
     "15_stdp_online_learning": Entry(25, 480),
     "16_ann_to_snn": Entry(19, 1950),
