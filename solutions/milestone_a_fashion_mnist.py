@@ -858,7 +858,7 @@ def main(config: Config, run: lesson.Run) -> None:
     draw_spikes(net, splits.test, run)
     score, table = test_it(config, run, net, splits.test)
     rates = measure_rates(run, net, splits.test, score)
-    if run.seed != run.config.seed:
+    if not run.is_first_seed:
         return  # the knobs are turned, and the page is written, with the first seed alone
     points = measure_sparsity(config, run, net, splits.validation, rates)
     page = analysis(score, rates, table, points, splits.test.classes)
