@@ -452,7 +452,7 @@ class PatchSplitting(nn.Module):
     def forward(self, images: Tensor, num_steps: int) -> Tensor:
         """Show still images for ``num_steps``."""
         cur = self.stem(images)  # [B, C, 16, 16], once
-        cur = cur.expand(num_steps, *cur.shape)  # [T, B, C, 16, 16]
+        cur = neurons.still(cur, num_steps)  # [T, B, C, 16, 16]
         cur = self.conv_1(self.fire_1(cur))  # [T, B, 2 C, 8, 8]
         cur = self.conv_2(self.fire_2(cur))  # [T, B, D, 8, 8]
         cur = cur + self.place(self.fire_3(cur))

@@ -25,7 +25,18 @@ from snn_course.networks.surrogates import ATAN, Surrogate, atan, derivative, fa
 import torch
 from torch import nn
 
-__all__ = ["ATAN", "RESETS", "Leaky", "Reset", "Surrogate", "TimeBatched", "atan", "fast_sigmoid", "leaky"]
+__all__ = [
+    "ATAN",
+    "RESETS",
+    "Leaky",
+    "Reset",
+    "Surrogate",
+    "TimeBatched",
+    "atan",
+    "fast_sigmoid",
+    "leaky",
+    "still",
+]
 
 SHORT = 2**15
 """Neurons up to which one step without gradients goes the short way: its calls cost more than its numbers."""
@@ -230,12 +241,35 @@ class Leaky(nn.Module):
         return f"{', '.join(shown)}, reset={self.reset}"
 
 
+def still(cur: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """Give a current [...] that is the same at each step, [T, ...]: ``cur.expand``, with a faster gradient.
+
+    The gradient keeps the layout of ``cur``. That of ``expand`` is plain, and where ``cur`` is channels_last,
+    the pooling or batch norm before it takes four to six times as long to go back.
+    """
+    shown: torch.Tensor = _Still.apply(cur, num_steps)
+    return shown
+
+
+class _Still(torch.autograd.Function):
+    """Shows one step T times; its gradient is the sum over time."""
+
+    @staticmethod
+    def forward(ctx: Any, cur: torch.Tensor, num_steps: int) -> torch.Tensor:
+        return cur.expand(num_steps, *cur.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        total = torch.empty_like(grad[0])  # in the layout that the steps have
+        return torch.sum(grad, 0, out=total), None
+
+
 class TimeBatched(nn.Module):
     """A layer without memory (linear, convolution, norm, pooling), applied to all time steps at once.
 
     [T, B, ...] is folded to [T * B, ...], goes through the layer, and is unfolded. A batch norm then takes
     its mean and variance over all steps, as it should. An input that is the same in each step need not go
-    through here T times: apply the layer to [B, ...] once, and expand its result over time.
+    through here T times: apply the layer to [B, ...] once, and show its result at each step (``still``).
     """
 
     def __init__(self, layer: nn.Module) -> None:

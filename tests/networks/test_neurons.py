@@ -7,7 +7,7 @@ from typing import Any
 
 from snn_course.networks import leaky_scan, neurons, twins
 from snn_course.networks.from_snntorch import MECHANISMS
-from snn_course.networks.neurons import RESETS, Leaky, Reset, TimeBatched, leaky
+from snn_course.networks.neurons import RESETS, Leaky, Reset, TimeBatched, leaky, still
 
 import pytest
 import snntorch as snn
@@ -256,6 +256,22 @@ def test_one_step_without_gradients_gives_the_same_by_the_short_way(
     for own, expected in zip(short, long, strict=True):
         assert own.dtype == expected.dtype
         assert torch.equal(own, expected)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 5])
+def test_a_shown_current_is_an_expanded_one_whose_gradient_keeps_the_layout(num_steps: int) -> None:
+    laid_out = torch.randn(4, 3, 6, 5).contiguous(memory_format=torch.channels_last)
+    cur = laid_out.requires_grad_()
+    expanded = cur.expand(num_steps, *cur.shape)
+    shown = still(cur, num_steps)
+    assert torch.equal(shown, expanded)
+    assert shown.stride() == expanded.stride()
+    back = torch.randn(num_steps * 4, 3, 6, 5).contiguous(memory_format=torch.channels_last)
+    steps = back.unflatten(0, (num_steps, 4))
+    (wanted,) = torch.autograd.grad(expanded, cur, steps)
+    (found,) = torch.autograd.grad(shown, cur, steps)
+    torch.testing.assert_close(found, wanted)
+    assert found.stride() == cur.stride()
 
 
 def test_own_surrogate_may_be_any_function() -> None:
