@@ -262,6 +262,25 @@ def test_training_starts_with_one_step(run, pictures, monkeypatch):
     assert set(seen) == {1}
 
 
+def test_a_further_seed_trains_the_two_networks_alone(config, run, pictures, monkeypatch):
+    trained = []
+
+    def train(config, run, name, net, *rest):
+        trained.append(name)
+        net.eval()
+        return 1.0
+
+    monkeypatch.setattr(L, "train", train)
+    monkeypatch.setattr(L, "load_pictures", lambda config, run: pictures)
+    monkeypatch.setattr(run, "seed", 1)
+    L.main(config, run)
+    assert trained == ["Spikformer", "ANN"]
+    told = set(run.record.measures)
+    assert {"Spikformer: test accuracy", "ANN of equal size: test accuracy"} < told
+    assert {"evenness of SSA, first layer", "evenness of softmax, first layer"} < told
+    assert "lost by spikes, mean of three mixings" not in told
+
+
 def test_steps_are_tried_on_a_copy(run, net, pictures):
     assert len(L.by_steps(run, net, pictures)) == len(L.STEPS)
     assert net.num_steps == 2
