@@ -1385,13 +1385,13 @@ def train_again(config: Config, run: Run, train: Pictures, test: Pictures) -> No
     relu, seconds = train_relu(config, run, train)
     qcfs = train_qcfs(config, run, relu, train, seconds)
     net = convert(qcfs, QCFS, train.x[:500])
-    nets = {QCFS: copy.deepcopy(net), "QCFS ANN": qcfs}
-    nets[TUNED] = tune(run, qcfs, train)
-    nets["trained directly"] = train_directly(config, run, train)
-    compare(run, nets, test, {})
-    found = {"ANN": accuracy_at(qcfs, test)}
-    conversion.run_as(net, "spikes", levels=SHORT, wait=0)
-    found["wait 0"] = accuracy_at(net, test, SHORT)
+    tuned = tune(run, qcfs, train)
+    nets = {"trained directly": train_directly(config, run, train)}
+    curves = {"QCFS ANN": score(qcfs, test)}
+    curves[QCFS] = score(net, test, (SHORT, 32))
+    curves[TUNED] = score(tuned, test, (TUNED_AT, SHORT))
+    compare(run, nets, test, curves)
+    found = {"ANN": curves["QCFS ANN"].at(1), "wait 0": curves[QCFS].at(SHORT)}
     judge_waiting(run, QCFS, found, net, test)
 
 

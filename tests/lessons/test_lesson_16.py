@@ -214,6 +214,26 @@ def test_spikes_alone_are_trained_with_one_step_and_at_the_end_with_two(config, 
     assert net.num_steps == 2
 
 
+def test_a_further_seed_runs_each_network_once_for_all_its_times(config, run, ann, monkeypatch):
+    asked = []
+    score = L.score
+
+    def note(net, test, times=(1,)):
+        asked.append(times)
+        return score(net, test, times)
+
+    monkeypatch.setattr(L, "score", note)
+    monkeypatch.setattr(L, "train_relu", lambda *_: (ann, 1.0))
+    monkeypatch.setattr(L, "train_qcfs", lambda *_: ann)
+    monkeypatch.setattr(L, "tune", lambda *_: L.convert(ann, L.QCFS, None))
+    monkeypatch.setattr(L, "train_directly", lambda *_: L.L10.Net(config.width, num_steps=2).eval())
+    few = L.Pictures(pictures(4), torch.arange(4))
+    L.train_again(config, run, few, few)
+    assert asked == [(1,), (8, 32), (4, 8), (2,), (1,), (1,)]
+    free = run.record.measures["QCFS: lost at T 8, free"].values
+    assert free == [score(ann, few).accuracy[0] - score(L.convert(ann, L.QCFS, None), few, (8,)).accuracy[0]]
+
+
 # ---------------------------------------------------------------------- the lesson's proofs
 
 
