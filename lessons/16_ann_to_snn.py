@@ -1353,7 +1353,7 @@ def load_pictures(config: Config, run: Run) -> tuple[Pictures, Pictures]:
 def main(config: Config, run: Run) -> None:
     train, test = load_pictures(config, run)
     x = train.x[:500]  # to balance with
-    if run.seed != run.config.seed:
+    if not run.is_first_seed:
         train_again(config, run, train, test)
         return
     one_neuron(run)

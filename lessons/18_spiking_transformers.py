@@ -1567,7 +1567,7 @@ def load_pictures(config: Config, run: lesson.Run) -> Pictures:
 def main(config: Config, run: lesson.Run) -> None:
     pictures = load_pictures(config, run)
     some = pictures.test_x[:16]
-    if run.seed != run.config.seed:
+    if not run.is_first_seed:
         train_again(config, run, pictures, some)
         return
     attention_by_hand(run)

@@ -83,7 +83,7 @@ def test_a_further_seed_trains_the_points_from_which_one_is_chosen(config, monke
         return {name: {} for name in points}
 
     monkeypatch.setattr(L.parallel, "run_points", trained)
-    run = SimpleNamespace(scale="cpu", seed=1, config=SimpleNamespace(seed=0), device=torch.device("cpu"))
+    run = SimpleNamespace(scale="cpu", seed=1, is_first_seed=False, device=torch.device("cpu"))
     L.sweep(config, run, {})
     assert asked == ["plain", "L1 10", "L1 30", "L2 100", "L2 1000"]
     for kind, strengths in L.AGAIN.items():
