@@ -1557,9 +1557,9 @@ def draw_trace(run: lesson.Run, curves: dict[str, Tensor], exact: float) -> None
 #
 # `bptt` leaves autograd to walk back. `eprop` has no backward pass: it runs under
 # `torch.no_grad()`. Its traces are those four lines for all synapses, B samples and N
-# neurons at once (`fast.advance_eligibility`; the run proves it equal to the function
-# above). If the read-out's weights may not be known to the neurons, the errors can come
-# back through fixed *random* weights `back`: *random feedback*.
+# neurons at once (the run proves them equal to the function above). If the read-out's
+# weights may not be known to the neurons, the errors can come back through fixed *random*
+# weights `back`: *random feedback*.
 
 
 # %%
@@ -1607,8 +1607,10 @@ class Eligibility:
             The smooth traces [N, B, J].
         """
         self.arrived.mul_(ALPHA).add_(pre)
-        states = (self.adapted, self.trace, self.smooth)
-        fast.advance_eligibility(self.arrived, *states, slope, net.lift, net.rho, KAPPA)
+        self.adapted.mul_(net.rho).add_(self.trace)  # the trace is still that of the last step
+        torch.mul(self.adapted, -net.lift[:, None, None], out=self.trace)
+        self.trace.add_(self.arrived).mul_(slope.T[:, :, None])
+        self.smooth.mul_(KAPPA).add_(self.trace)
         return self.smooth
 
 
@@ -1779,27 +1781,24 @@ def draw_gradients(run: lesson.Run, grads: dict[str, Gradients], cosines: Tensor
     )
 
 
-def prove_fast_traces(config: Config, run: lesson.Run) -> None:
-    """Compare the fast traces of a layer with ``eligibility``, synapse by synapse."""
+def prove_traces_of_a_layer(config: Config, run: lesson.Run) -> None:
+    """Compare the traces of a layer with ``eligibility``, synapse by synapse."""
     torch.manual_seed(run.seed)
     pre = (torch.rand(40, 1, 6) < 0.3).double()  # [T, B, J]
     slope = torch.rand(40, 1, 4).double()  # [T, B, N]
-    lift = torch.tensor([0.0, 0.0, 0.2, 0.3]).double()
-    arrived = torch.zeros(1, 6).double()
-    adapted = torch.zeros(4, 1, 6).double()
-    trace = torch.zeros_like(adapted)
-    smooth = torch.zeros_like(adapted)
+    net = Net(6, 2, 4, rho=0.97, lift=0.2, recurrent=False, like=pre)
+    net.lift[-1] = 0.3
+    traces = Eligibility(net, pre)
     for pre_t, slope_t in zip(pre, slope, strict=True):
-        arrived.mul_(ALPHA).add_(pre_t)
-        fast.advance_eligibility(arrived, adapted, trace, smooth, slope_t, lift, 0.97, KAPPA)
+        smooth = traces.advance(net, pre_t, slope_t)  # [N, 1, J]
     error = 0.0
     for neuron in range(4):
         for synapse in range(6):
             arrivals = pre[:, 0, synapse]
             slopes = slope[:, 0, neuron]
-            own = eligibility(arrivals, slopes, lift[neuron].item(), 0.97)
+            own = eligibility(arrivals, slopes, net.lift[neuron].item(), net.rho)
             error = max(error, largest(own[-1] - smooth[neuron, 0, synapse]))
-    run.proof("fast traces of a layer = one synapse at a time", error)
+    run.proof("traces of a layer = one synapse at a time", error)
 
 
 # %% [markdown]
@@ -1816,6 +1815,56 @@ def prove_fast_traces(config: Config, run: lesson.Run) -> None:
 # below gets LIF neurons alone: does it matter?
 #
 # (At quick scale the cue task gets 10 batches, far too few; at cpu scale 120.)
+#
+# **Faster, for the price of the past.** `eprop` touches N x J traces in each step and for
+# each sample. Most of that work can be saved. Where the slope is 0, the third line makes
+# the trace 0, and the other numbers of the synapse only decay. So they can be left alone
+# until the next step with a slope, and then decay by a power, as in event-driven STDP
+# (Going deeper). The run counts how many slopes are above 0. On a CPU, once that pays, the
+# training works so, in two pieces: first the network runs through all steps, then
+# `fast.eprop` makes the traces of one neuron after another. The gradient is the same up to
+# rounding: the run proves it.
+#
+# What is lost is *online*. To come back to the steps later, the program keeps, for each
+# step and sample, what arrived at J synapses, and a slope and a signal for each of N
+# neurons: J + 2 N numbers. So *its* memory grows with T. The rule's does not, nor that of
+# `eprop`. Chapter 7 measures both.
+
+
+# %%
+Found = tuple[Tensor, Tensor, Tensor]
+
+
+def eprop_in_two_pieces(net: Net, x: Tensor, y: Tensor, when: Tensor, back: Tensor | None = None) -> Tensor:
+    """Do what ``eprop`` does, in two pieces where they run compiled. Returns: mean answer [B, K]."""
+    answer = fast.eprop(net, (x, y, when), ALPHA, KAPPA, back)
+    return eprop(net, x, y, when, back) if answer is None else answer
+
+
+def learnt_by(way: Callable[..., Tensor], net: Net, batch: eprop_tasks.Batch, back: Tensor | None) -> Found:
+    """Give the two gradients that a way to compute e-prop leaves in the network, and its mean answer."""
+    answer = way(net, *batch, back)
+    return net.weight.grad, net.out.grad, answer
+
+
+def prove_two_pieces(config: Config, run: lesson.Run) -> None:
+    """Compare both ways on a sequence with a silence, without and with random feedback."""
+    torch.manual_seed(run.seed)
+    x = (torch.rand(80, 8, 20) < 0.2).double()
+    x[30:60] = 0
+    y = torch.randint(5, (8,))
+    when = torch.zeros(80).double()
+    when[19::3] = 1 / 21  # errors in every third step, in the silence, and in the last step
+    net = Net(20, 5, 40, rho=0.97, lift=0.2, like=x)
+    random = torch.randn_like(net.out)
+    for name, back in (("e-prop", None), ("e-prop, random", random)):
+        own = learnt_by(eprop, net, (x, y, when), back)
+        with twins.forced(True):
+            found = learnt_by(eprop_in_two_pieces, net, (x, y, when), back)
+        errors = []
+        for theirs, ours in zip(found, own, strict=True):
+            errors.append(largest(theirs - ours) / largest(ours))
+        run.proof(f"{name}, in two pieces = step by step", max(errors))
 
 
 # %%
@@ -1853,12 +1902,14 @@ def supervised(run: lesson.Run, name: str, task: eprop_tasks.Task) -> tuple[Curv
         lift = 0 if "LIF" in rule else task.lift
         net = Net(*task.sizes, HIDDEN, task.rho, lift, like=task.when)
         back = torch.randn_like(net.out) if "random" in rule else None  # errors come back another way
-        learn = bptt if rule == "BPTT" else partial(eprop, back=back)
+        learn = bptt if rule == "BPTT" else partial(eprop_in_two_pieces, back=back)
         curves[rule], seconds = eprop_tasks.fit(run, f"{name}, {rule}", net, learn, task, STEP)
         hits = eprop_tasks.test(net, task)
         goal = task.goals.get(rule)
         run.measure(f"{name}, {rule}", hits, "%", at_least=goal, headline=rule == "e-prop")
         rows.append([rule, hits, seconds])
+        if rule == "e-prop":
+            run.measure(f"{name}: slopes above 0", share_with_slope(net, task.tests[0][0]), "%")
         if back is not None:
             alike[rule] = cosine((net.out.detach().flatten(), back.flatten()))
     run.table(f"{name}: {task.batches} batches of {BATCH}", ["rule", "accuracy, %", "CPU s"], rows)
@@ -2011,6 +2062,8 @@ DEMANDS = {  # errors come through; whose spike's slope it needs; whether it run
 # numbers: N x J traces can be more than a whole short sequence. Below, the bytes of all
 # tensors alive at a time are counted while each rule runs. The layer of chapter 3 is
 # counted in both its ways: step by step, and with all steps at once, as it really ran.
+# e-prop is counted as `eprop` is written, step by step. How much the two pieces of the
+# training hold for each further step is a number of its own below, near 4 (J + 2 N) bytes.
 #
 # **Compute.** Multiplications and additions for one digit, from the sizes of the network
 # that ran. A pass forward takes T x N x J. BPTT's way back takes twice that (for the
@@ -2080,6 +2133,26 @@ def measure_memory(config: Config, run: lesson.Run) -> dict[str, list[float]]:
     return kept
 
 
+def memory_in_two_pieces(config: Config, run: lesson.Run) -> None:
+    """Count what the two pieces in which e-prop trained hold for each step of a sequence."""
+    torch.manual_seed(run.seed)
+    net = Net(28, 10, HIDDEN, rho=0.95, lift=0.2)
+    lengths = LENGTHS[run.scale]
+
+    def two_pieces(x: Tensor, when: Tensor) -> object:
+        net.weight.grad = net.out.grad = None
+        return eprop_in_two_pieces(net, x, torch.tensor([3]), when)
+
+    with twins.forced(True):
+        sizes = held(two_pieces, 28, lengths)
+    slope, _ = np.polyfit(lengths, sizes, 1)
+    run.measure("memory per step, e-prop in two pieces", slope, "kB")
+    run.say(
+        f"In two pieces, as it trained, e-prop holds {sizes[0]:.0f} kB for {lengths[0]} steps and "
+        f"{sizes[-1]:.0f} kB for {lengths[-1]}: that program keeps the past, though the rule need not."
+    )
+
+
 def breaks_even(lengths: Lengths, kept: dict[str, list[float]]) -> float:
     """Give the T from which BPTT holds more than e-prop; BPTT's memory is a straight line."""
     slope, start = np.polyfit(lengths, kept["BPTT"], 1)
@@ -2103,6 +2176,7 @@ def operations_of_rows(rule: str, steps: int, counted: int, synapses: int) -> in
 def compare_rules(config: Config, run: lesson.Run, learnt: Learnt, digits: Digits, results: Rows) -> None:
     """Set accuracy, memory, operations and updates of each rule side by side."""
     kept = measure_memory(config, run)
+    memory_in_two_pieces(config, run)
     table: Rows = []
     operations, updates = cost_of_winners(config, run, learnt, digits.test)
     for way in ("as they ran", "step by step"):
@@ -2190,7 +2264,7 @@ def draw_memory(run: lesson.Run, kept: dict[str, list[float]]) -> None:
 #   (*feedback alignment*, Lillicrap et al. 2016): on rows, their cosine starts near 0 and
 #   has grown after the training at cpu scale. At quick scale that is too short.
 # - *e-prop pays in compute*: its traces cost N x J at every step and for each sample of a
-#   batch.
+#   batch. A program that works only where a slope is not 0 pays less, and holds the past.
 #
 # So when to take which? Train in a data centre, on short sequences: BPTT. Local rules are
 # for a sequence that never ends, a chip without memory for the past, and learning that must
@@ -2386,7 +2460,8 @@ def main(config: Config, run: lesson.Run) -> None:
     merge_with_gradient(config, run, learnt, digits)
     trace_of_a_synapse(config, run)
     prove_eprop(config, run)
-    prove_fast_traces(config, run)
+    prove_traces_of_a_layer(config, run)
+    prove_two_pieces(config, run)
     results = learn_rows(config, run, digits)
     learn_cues(config, run)
     plausibility(config, run)

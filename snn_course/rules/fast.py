@@ -3,9 +3,16 @@
 On a CPU they run compiled once that pays (see ``networks.twins``); elsewhere, and before, in PyTorch.
 """
 
+from typing import Any
+
 from snn_course.networks import twins
+from snn_course.rules.eprop_tasks import Batch
 
 import torch
+from torch.nn.functional import one_hot
+
+Seen = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""What has arrived at synapses [T, B, J]; slopes of the spikes, and learning signals [T, B, N]."""
 
 
 def currents(spk: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -66,31 +73,57 @@ def peak_traces(spk: torch.Tensor, decay: float) -> torch.Tensor:
     return torch.stack(traces)
 
 
-def advance_eligibility(
-    arrived: torch.Tensor,
-    adapted: torch.Tensor,
-    trace: torch.Tensor,
-    smooth: torch.Tensor,
-    slope: torch.Tensor,
-    lift: torch.Tensor,
-    rho: float,
-    kappa: float,
-) -> None:
-    """Take e-prop's traces of all synapses one step on, in place: adapted, trace, smooth [N, B, J].
+@torch.no_grad()
+def eprop(
+    net: Any, batch: Batch, alpha: float, kappa: float, back: torch.Tensor | None = None
+) -> torch.Tensor | None:
+    """Do what lesson 15's ``eprop`` does in two pieces: first the network, then the traces of its synapses.
+
+    Of each step it holds, for each sample, what has arrived at J synapses, and a slope and a signal for each
+    of N neurons: so its memory grows with T. The traces, N x J of them, are made one neuron after another.
 
     Args:
-        arrived: what has arrived at each synapse, as the membrane remembers it [B, J].
-        adapted: d adaptation / d weight.
-        trace: d spike / d weight.
-        smooth: the same, as the read-out smooths it.
-        slope: of the spikes [B, N].
-        lift: what an own spike adds to a neuron's threshold [N].
-        rho: share of the adaptation that stays after a step.
-        kappa: share of the read-out that stays after a step.
+        net: its ``weight`` [N, J] and ``out`` [K, N] get their gradients, up to rounding those of ``eprop``.
+        batch: inputs [T, B, I], labels [B], and what each step's error counts [T].
+        alpha: share of a membrane that stays after a step.
+        kappa: the same for the read-out.
+        back: carries errors back [K, N], in place of ``net.out``.
+
+    Returns:
+        The mean answer [B, K]. None, with nothing done, where the traces shall not run compiled.
     """
-    if twin := twins.compiled(adapted, 1):
-        twin.eligibility(arrived, adapted, trace, smooth, slope, lift, rho, kappa)
-        return
-    adapted.mul_(rho).add_(trace)
-    torch.mul(adapted, -lift[:, None, None], out=trace).add_(arrived).mul_(slope.T[:, :, None])
-    smooth.mul_(kappa).add_(trace)
+    x = batch[0]
+    each = net.weight.expand(x.shape[1], *net.weight.shape)  # size of a step's traces: [B, N, J]
+    twin = twins.compiled(each, len(x))
+    if twin is None:
+        return None
+    answer, seen = _seen_by_synapses(net, batch, alpha, kappa, net.out if back is None else back)
+    net.weight.grad = twin.eprop_gradient(*seen, net.lift, net.rho, kappa)
+    return answer
+
+
+def _seen_by_synapses(
+    net: Any, batch: Batch, alpha: float, kappa: float, way: torch.Tensor
+) -> tuple[torch.Tensor, Seen]:
+    """Run the network, and learn its read-out. Returns: mean answer, and what each step tells synapses."""
+    x, y, when = batch
+    state = net.start(x)
+    target = one_hot(y, len(net.out)).to(x.dtype)
+    arrived = x.new_zeros(*x.shape[:2], net.weight.shape[1])
+    slopes = x.new_zeros(*x.shape[:2], len(net.weight))
+    signals = torch.zeros_like(slopes)
+    now = x.new_zeros(arrived.shape[1:])
+    sent = torch.zeros_like(state[0])  # spikes, as the read-out smooths them [B, N]
+    answer = torch.zeros_like(state[-1])
+    net.out.grad = torch.zeros_like(net.out)
+    for t, share in enumerate(when.tolist()):
+        state, pre, slopes[t] = net.step(x[t], state)
+        now.mul_(alpha).add_(pre)
+        arrived[t] = now
+        sent = kappa * sent + state[2]
+        if share > 0:
+            error = share * (state[-1].softmax(1) - target) / len(y)  # d loss / d out of this step [B, K]
+            signals[t] = error @ way
+            net.out.grad += error.T @ sent
+            answer += share * state[-1]
+    return answer, (arrived, slopes, signals)

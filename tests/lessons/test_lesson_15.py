@@ -478,15 +478,65 @@ def test_break_even_is_where_the_lines_cross():
 
 
 def test_one_synapse_is_a_part_of_the_layer(config, run, monkeypatch):
-    L.prove_fast_traces(config, run)
+    L.prove_traces_of_a_layer(config, run)
     L.trace_of_a_synapse(config, run)
     monkeypatch.setattr(L, "KAPPA", 0.9)
     honest = L.eligibility
     monkeypatch.setattr(L, "eligibility", lambda pre, slope, lift, rho: honest(pre, slope, 0.0, rho))
     with pytest.raises(lesson.ProofMissed):
-        L.prove_fast_traces(config, run)
+        L.prove_traces_of_a_layer(config, run)
     with pytest.raises(lesson.ProofMissed):
         L.trace_of_a_synapse(config, run)
+
+
+@pytest.fixture
+def compiled():
+    return pytest.importorskip("snn_course.networks.compiled", reason="numba is not installed")
+
+
+def spoilt_kernel(honest, name, change):
+    """Give the twin's ``eprop_gradient`` with one argument changed."""
+    names = ("arrived", "slope", "signal", "lift", "rho", "kappa")
+
+    def spoilt(*given):
+        arguments = dict(zip(names, given, strict=True))
+        arguments[name] = change(arguments[name])
+        return honest(**arguments)
+
+    return spoilt
+
+
+WRONG_KERNEL = {
+    "no adaptation": ("lift", torch.zeros_like),
+    "adaptation that decays too fast": ("rho", lambda rho: 0.99 * rho),
+    "read-out that does not smooth": ("kappa", lambda kappa: 0.0),
+    "arrived one step late": ("arrived", lambda arrived: arrived.roll(1, 0)),
+    "slopes that are small left out": ("slope", lambda slope: slope * (slope > 0.01)),
+    "the last signal forgotten": ("signal", lambda signal: torch.cat([signal[:-1], 0 * signal[-1:]])),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KERNEL)
+def test_wrong_kernel_is_caught(name, compiled, config, run, monkeypatch):
+    L.prove_two_pieces(config, run)
+    spoilt = spoilt_kernel(compiled.eprop_gradient, *WRONG_KERNEL[name])
+    monkeypatch.setattr(compiled, "eprop_gradient", spoilt)
+    with pytest.raises(lesson.ProofMissed):
+        L.prove_two_pieces(config, run)
+
+
+def test_two_pieces_that_ignore_random_feedback_are_caught(config, run, monkeypatch):
+    honest = L.fast.eprop
+    monkeypatch.setattr(L.fast, "eprop", lambda net, batch, alpha, kappa, _: honest(net, batch, alpha, kappa))
+    with pytest.raises(lesson.ProofMissed, match="random"):
+        L.prove_two_pieces(config, run)
+
+
+def test_two_pieces_hold_the_past(config, run):
+    L.memory_in_two_pieces(config, run)
+    (grown,) = [m.values[0] for m in run.record.measures.values() if "two pieces" in m.name]
+    numbers = L.HIDDEN + 28 + 2 * L.HIDDEN  # J + 2 N
+    assert grown == pytest.approx(4 * numbers / 1000, rel=0.02)
 
 
 def test_what_each_rule_writes_adds_up_to_its_gradient():

@@ -306,17 +306,59 @@ def test_sums_over_few_spikes_are_matrix_products(
         torch.testing.assert_close(own, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_eprops_traces_are_equal_bit_for_bit(dtype: torch.dtype) -> None:
-    def compute() -> list[torch.Tensor]:
-        torch.manual_seed(0)
-        like = torch.zeros((), dtype=dtype)
-        net = L15.Net(12, 5, 30, rho=0.97, lift=0.2, like=like)
-        x, y = (torch.rand(40, 6, 12) < 0.3).to(dtype), torch.randint(5, (6,))
-        answer = L15.eprop(net, x, y, torch.full((40,), 1 / 40, dtype=dtype))
-        return [answer, net.weight.grad, net.out.grad]
+@st.composite
+def eprop_problems(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Draw a network, a batch with a silence, and the way back of its errors."""
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    steps = draw(st.sampled_from([1, 2, 17, 60]))
+    lift = draw(st.sampled_from([0.0, 0.3]))
+    chance = draw(st.sampled_from([0.0, 0.1, 0.5]))  # of an error
+    x = (torch.rand(steps, 4, 12) < 0.3).double()
+    x[steps // 3 : steps // 2] = 0
+    net = L15.Net(12, 5, 14, 0.97, lift, recurrent=draw(st.booleans()), like=x)
+    when = torch.rand(steps).double() * (torch.rand(steps) < chance)
+    back = torch.randn_like(net.out) if draw(st.booleans()) else None
+    return net, x, torch.randint(5, (4,)), when, back
 
-    assert_equal(compute)
+
+def gradients_of_eprop(way: Any, net: Any, *batch: Any) -> tuple[torch.Tensor, ...]:
+    net.weight.grad = net.out.grad = None
+    answer = way(net, *batch)
+    return answer, net.out.grad, net.weight.grad
+
+
+@given(eprop_problems())
+@settings(max_examples=60, deadline=None)
+def test_eprop_in_two_pieces_is_eprop(problem: tuple[Any, ...]) -> None:
+    own = gradients_of_eprop(L15.eprop, *problem)
+    with twins.forced(True):
+        found = gradients_of_eprop(L15.eprop_in_two_pieces, *problem)
+    assert torch.equal(found[0], own[0])
+    assert torch.equal(found[1], own[1])
+    torch.testing.assert_close(found[2], own[2], rtol=1e-11, atol=1e-13)
+
+
+def test_eprop_in_two_pieces_in_the_precision_of_the_training() -> None:
+    torch.manual_seed(0)
+    net, back = L15.Net(28, 10, 100, rho=0.95, lift=0.2), torch.randn(10, 100)
+    x, when = (torch.rand(100, 16, 28) < 0.2).float(), torch.tensor([0.0, 0.0, 0.0, 0.04] * 25)
+    batch = (x, torch.randint(10, (16,)), when, back)
+    own = gradients_of_eprop(L15.eprop, net, *batch)[2]
+    with twins.forced(True):
+        found = gradients_of_eprop(L15.eprop_in_two_pieces, net, *batch)[2]
+    assert found.dtype == torch.float32
+    assert (found - own).abs().max() <= 2e-6 * own.abs().max()
+
+
+def test_eprop_in_pytorch_is_the_one_that_the_lesson_writes_out() -> None:
+    net = L15.Net(3, 2, 4, rho=0.9, lift=0.1)
+    batch = (torch.rand(5, 2, 3), torch.tensor([0, 1]), torch.ones(5))
+    with twins.forced(False):
+        assert fast.eprop(net, batch, L15.ALPHA, L15.KAPPA) is None
+        assert net.weight.grad is None
+        found = gradients_of_eprop(L15.eprop_in_two_pieces, net, *batch)
+    for one, other in zip(found, gradients_of_eprop(L15.eprop, net, *batch), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("threads", [2, 3])

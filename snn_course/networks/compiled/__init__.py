@@ -7,9 +7,10 @@ each step, in blocks that stay in the cache from one step to the next.
 """
 
 from snn_course.networks.compiled.alif import alif_backward, alif_forward
+from snn_course.networks.compiled.eprop import eprop_gradient
 from snn_course.networks.compiled.leaky import leaky_forward
 from snn_course.networks.compiled.leaky_back import leaky_backward
-from snn_course.networks.compiled.local import compete, currents, eligibility, peak_traces, sums_at_spikes
+from snn_course.networks.compiled.local import compete, currents, peak_traces, sums_at_spikes
 from snn_course.networks.compiled.lstm import lstm
 from snn_course.networks.compiled.slopes import knows
 from snn_course.networks.compiled.states import walk
@@ -19,7 +20,7 @@ __all__ = [
     "alif_forward",
     "compete",
     "currents",
-    "eligibility",
+    "eprop_gradient",
     "knows",
     "leaky_backward",
     "leaky_forward",

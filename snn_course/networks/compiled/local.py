@@ -1,4 +1,4 @@
-"""The twins of lesson 15's loops: winners that compete, the traces of STDP, the eligibility traces of e-prop.
+"""The twins of lesson 15's loops: winners that compete, and the traces of STDP.
 
 They stand here, not beside the rules, since they are loops over neurons and steps like the other twins.
 """
@@ -126,54 +126,3 @@ def peak_traces(spk: torch.Tensor, decay: float) -> torch.Tensor:
     number = spk.numpy().dtype.type(decay)
     _peak_traces(array(spk.contiguous().flatten(1)), number, array(trace.flatten(1)))
     return trace
-
-
-@kernel
-def _eligibility(
-    arrived: Rows,
-    adapted: np.ndarray,
-    trace: np.ndarray,
-    smooth: np.ndarray,
-    slope: Rows,
-    lift: Row,
-    rho: float,
-    kappa: float,
-) -> None:
-    for n in range(len(adapted)):
-        for b in range(len(arrived)):
-            x = arrived[b]
-            a = adapted[n, b]
-            e = trace[n, b]
-            s = smooth[n, b]
-            for j in range(len(x)):
-                v = a[j] * rho + e[j]
-                w = (v * -lift[n] + x[j]) * slope[b, n]
-                a[j] = v
-                e[j] = w
-                s[j] = s[j] * kappa + w
-
-
-def eligibility(
-    arrived: torch.Tensor,
-    adapted: torch.Tensor,
-    trace: torch.Tensor,
-    smooth: torch.Tensor,
-    slope: torch.Tensor,
-    lift: torch.Tensor,
-    rho: float,
-    kappa: float,
-) -> None:
-    """Advance e-prop's traces by one step, in place, in one pass over memory (PyTorch needs seven).
-
-    Args:
-        arrived: d mem / d w [B, J].
-        adapted: d ada / d w [N, B, J].
-        trace: d spk / d w [N, B, J].
-        smooth: the same as the read-out smooths it [N, B, J].
-        slope: of the spikes [B, N].
-        lift: what a spike adds to the own threshold [N].
-        rho: share of the adaptation that stays.
-        kappa: share of the read-out that stays.
-    """
-    numbers = [adapted.numpy().dtype.type(x) for x in (rho, kappa)]
-    _eligibility(*(array(x) for x in (arrived, adapted, trace, smooth, slope.contiguous(), lift)), *numbers)
