@@ -57,19 +57,17 @@ def leaky(
         cur: input current [T, ...], with any shape behind the time axis: [T, B, N], [T, B, C, H, W].
         beta: share of the membrane that stays after a step, clipped to 0..1: a number, or a tensor that
             broadcasts to one step of cur: [N] has one beta per neuron, [C, 1, 1] one per channel.
-        threshold: a neuron fires while its membrane is above this: a number, or a tensor as beta.
+        threshold: a neuron fires while its membrane is above it: a number, or a tensor as beta.
         reset: what a spike does to the membrane one step later: one of ``RESETS`` (leaky_scan.py).
         surrogate: derivative of the spike, or a spike function such as snnTorch's; for the backward pass.
         mem: membrane before the first step, [...] or what broadcasts to it; None stands for zero.
         num_steps: T, for a still current: cur is then [...], without a time axis, and the same in each step.
 
     Returns:
-        Spikes 0 or 1 [T, ...], in cur's type, and membranes [T, ...], in float32 or wider. mem[-1] is the
-        whole state. Gradients flow from both results into cur, beta, threshold and mem. Outside 0..1 a beta
-        gets that part of its gradient which leads back, so that it can be learned (``_Clip``).
+        Spikes 0 or 1 [T, ...], in cur's type, and membranes [T, ...], in float32 or wider; mem[-1] is all the
+        state. Gradients flow into cur, beta (``_Clip``: also where it is outside 0..1), threshold and mem.
 
-    Raises:
-        ValueError or TypeError: an unknown reset, a faulty surrogate, wrong shapes, or what is no current.
+    Raises: ValueError or TypeError: an unknown reset, a faulty surrogate, wrong shapes, what is no current.
     """
     check_reset(reset)
     cur, steps = as_steps(cur, num_steps)

@@ -63,9 +63,8 @@ class Run:
         self._unprinted: dict[str, Measure] = {}  # measures of this chapter that are in no table yet
         self.record = record.Record()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._unfinished = unfinished.Unfinished(
-            self._stored / "unfinished", config, script, self._print, writes=self.first
-        )
+        place = self._stored / "unfinished"
+        self._unfinished = unfinished.Unfinished(place, config, script, self._print, writes=self.first)
         self._spent = spent.Spent()
         safe_write.check_folder(self.folder)
         self._unfinished.prepare(fresh=config.fresh and self.first)
