@@ -5,7 +5,7 @@ Reading:  Neuronal Dynamics ch. 19.1 and 19.2; Diehl and Cook (2015); Bellec et 
 Run:      python lessons/15_stdp_online_learning.py
 Expect:   no labels: 88.1 ± 1.3 % with 100 neurons, 93.1 ± 0.2 % with 400 (Diehl and Cook: 82.9, 87.0). On
           5000 images 85.1 ± 1.1 %; timing shuffled, reversed, gone: 84.0, 85.2, 85.1; no inhibition 15. Rows:
-          e-prop 88.3 ± 0.9 %, BPTT 91.1 ± 0.5. Cues: e-prop 98.3 ± 0.8 %. 3 seeds, 8 CPU minutes.
+          e-prop 88.7 ± 0.9 %, BPTT 91.1 ± 0.5. Cues: e-prop 98.5 ± 1.0 %. 3 seeds, 6 CPU minutes.
 """
 
 # %% [markdown]
