@@ -42,7 +42,7 @@ TIMETABLE = {
     "11_neuromorphic_data_tonic": Entry(23, 1100, "beside"),  # from an event to an answer
     "12_hardware_deep_dive": Entry(17, 1050, "beside"),  # one frame on each device
     "13_recurrent_snn": Entry(24, 1100),
-    "14_loss_and_regularization": Entry(23, 830),
+    "14_loss_and_regularization": Entry(23, 860),
     "15_stdp_online_learning": Entry(25, 390),
     "16_ann_to_snn": Entry(19, 1950),
     "17_energy_and_export": Entry(8, 230),
