@@ -48,7 +48,8 @@ def start(layers: Iterable[Any]) -> None:
     The pictures are nearly empty: with PyTorch's own start, what is in them would fade from layer to layer.
     """
     for layer in layers:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        drawn = torch.empty(layer.weight.shape)  # in the plain layout: a seed draws the same for any
+        layer.weight.data.copy_(nn.init.kaiming_normal_(drawn, nonlinearity="relu"))
 
 
 @torch.no_grad()

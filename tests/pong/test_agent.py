@@ -48,7 +48,7 @@ def lively(net: nn.Module, seed: int) -> nn.Module:
     """Give random weights to a network, under which no layer is silent."""
     torch.manual_seed(seed)
     for layer in net.parts:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        network.start([layer])
         layer.bias.data.normal_(0, 0.1)
     return net
 
@@ -334,12 +334,12 @@ def test_a_resumed_student_equals_an_unbroken_one(teach, tmp_path, monkeypatch):
 
 
 def test_the_student_comes_to_choose_as_the_teacher_does(teach):
-    told = teach("learning", imitate.Recipe(decisions=3072, games=8, horizon=16, batch=64), size=4)[1]
+    told = teach("learning", imitate.Recipe(decisions=2048, games=8, horizon=16, batch=64), size=4)[1]
     loss, agreement = ([entry[name] for entry in told] for name in ("loss", "agreement"))
-    assert len(told) == 6
-    assert loss[-1] < 0.75 * loss[0]
+    assert len(told) == 4
+    assert loss[-1] < 0.5 * loss[0]
     assert agreement[-1] > agreement[0] + 10
-    assert agreement[-1] > 75
+    assert agreement[-1] > 55
 
 
 def test_another_loss_gets_what_student_and_teacher_saw(teach, teacher):

@@ -244,8 +244,7 @@ def some_levels(count: int) -> torch.Tensor:
 def calibrated() -> Calibrated:
     torch.manual_seed(0)
     net = network.q_network()
-    for layer in net.parts[:-1]:
-        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    network.start(net.parts[:-1])
     x = some_levels(24)
     net.calibrate(x)
     with torch.no_grad():  # a start of its own favours one action: centre the three

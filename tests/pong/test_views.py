@@ -32,8 +32,7 @@ def net(stacks):
     """An untrained network of integers, with He's weights."""
     torch.manual_seed(0)
     made = network.q_network()
-    for part in made.parts:
-        torch.nn.init.kaiming_normal_(part.weight)
+    network.start(made.parts)
     made.calibrate(emulator.levels(stacks))
     return made.to_integers()
 
