@@ -850,23 +850,22 @@ def main(config: Config, run: lesson.Run) -> None:
     mixed = np.random.default_rng(0).permutation(len(train_set))
     chosen = np.sort(mixed[: config.recordings])
     sets = train_set.take(chosen), test_set
-    first = run.is_first_seed
     for part in sets:
         run.uses(part)
-        if config.fresh and first:
+        if config.fresh and run.is_first_seed:
             cache.clear(part.cache)
-    if first:
+    if run.is_first_seed:
         look_at_a_recording(config, run, test_set)
         prove_frames(config, run, test_set)
     full = train_and_test(config, run, sets)
-    if first:
+    if run.is_first_seed:
         compare_binnings(config, run, sets, full)
         stream_events(config, run, full.net, test_set)
     seen = edge_mode(config, run, full, sets)
-    if first:
+    if run.is_first_seed:
         draw_answers(config, run, full, test_set.classes, seen)
         catch_order(config, run, full)
-    if first and sets[0].subjects is not None:
+    if run.is_first_seed and sets[0].subjects is not None:
         catch_split(config, run, full, sets[0].subjects)
 
 
