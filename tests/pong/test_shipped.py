@@ -33,8 +33,7 @@ def test_each_agent_loads_and_tells_where_it_comes_from(name):
     assert card["command"].startswith("python capstone_pong.py ")
     assert card["commit"]
     assert not card["commit"].endswith("-changed")
-    report = judging.report_of(card)  # a student that chose nothing has no other episodes
-    assert len(report.rewards) == 100 if report else len(judging.choice_of(card).rewards) == 30
+    assert len(judging.choice_of(card).rewards) == 30
     assert card["curve"]
     assert all(told["seconds"] > 0 for told in card["curve"])
 
