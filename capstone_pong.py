@@ -13,7 +13,8 @@ Expect:   with sticky actions 18.0 ± 0.2 of 21 points as levels, in 100 episode
 Without a step, the agent that comes with the course plays on each execution that this machine has, and
 nothing is trained. The steps that made it, each resumable, in this order:
 
-  train       a conventional Q-network learns to play (--learner pqn, or dqn); the better one teaches
+  train       a conventional Q-network learns to play (--learner pqn, or dqn) and goes on with its last
+              action known (--learner aware); the best one teaches
   convert     the teacher becomes spikes: at once, and after some training with levels
   spike       a spiking network learns with surrogate gradients: from the teacher (DAgger), and by itself
   perceive    the same agent sees the events of an event camera instead of grey pictures
@@ -47,10 +48,10 @@ executions.
 # the first side with 21 points wins. The *reward* of an episode is the points won minus the
 # points lost, from -21 to 21.
 #
-# How does a network play? It sees the last four pictures and tells three numbers, one for
-# each action: stay, up, down. Such a number, $Q(s, a)$, is the reward that may be expected
-# when action $a$ is taken in the situation $s$. The agent takes the action with the highest
-# Q. That is all of its *policy*.
+# How does a network play? It sees the last four pictures (some networks also see what they
+# did last) and tells three numbers, one for each action: stay, up, down. Such a number,
+# $Q(s, a)$, is the reward that may be expected when action $a$ is taken in the situation
+# $s$. The agent takes the action with the highest Q. That is all of its *policy*.
 #
 # In this capstone you
 #
@@ -89,10 +90,8 @@ from snn_course.pong import (
     pqn,
     write_up,
 )
-from snn_course.pong import perception as dvs
 from snn_course.pong import watch as film
 from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running, highest_level
-from snn_course.runs.compute import seed_all
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +107,9 @@ class Config(lesson.Config):
     step: Positional[Step] = "benchmark"
     """What to do."""
 
-    learner: Literal["pqn", "dqn"] = "pqn"
-    """Of train: from many games at once, without a replay buffer; or the classic way, with one."""
+    learner: Literal["pqn", "dqn", "aware"] = "pqn"
+    """Of train: from many games at once, without a replay buffer; the classic way, with one; or PQN's player
+    learns on, aware of its last action."""
 
     decisions: Annotated[int, lesson.Range(2_000, 100_000_000)] = 5_000_000
     """Of train: decisions (4 frames each) to learn from."""
@@ -177,7 +177,7 @@ Run = lesson.Run
 # %% [markdown]
 # ## 1. One network, three executions
 #
-# The network has 113,000 weights: three 3 x 3 convolutions with stride 2, a dense layer of
+# The network has 114,000 weights: three 3 x 3 convolutions with stride 2, a dense layer of
 # 128 neurons, and three Q. It has no batch norm and no other kernels than the chip has, so
 # that what learns is what the chip computes.
 #
@@ -204,7 +204,7 @@ Run = lesson.Run
 # %%
 def with_weights(teacher: nn.Module, x: Tensor, share: float) -> FloatQ:
     """Give the teacher's weights to a network whose thresholds leave out 1 - share of its activations."""
-    net = FloatQ()
+    net = FloatQ(channels=x.shape[1])
     net.body.load_state_dict(teacher.state_dict())
     conversion.balance(net, x[:500], share)
     return net
@@ -271,12 +271,22 @@ def reward(run: Run, name: str, report: judging.Report, **bounds: Any) -> float:
     return report.mean
 
 
-def keep(config: Config, run: Run, name: str, net: nn.Module, curve: pqn.History) -> judging.Report:
-    """Judge an agent and keep it; a teacher gets episodes by which it may be chosen, too."""
-    see = dvs.events if name == "events" else emulator.levels
-    policy = agents.policy(net, see)
+def keep(
+    config: Config,
+    run: Run,
+    name: str,
+    net: nn.Module,
+    curve: pqn.History,
+    eyes: agents.Eyes,
+    before: float = 0,
+) -> judging.Report:
+    """Judge an agent and keep it; a teacher gets episodes by which it may be chosen, too.
+
+    ``before`` are the decisions of the player from which it went on.
+    """
+    policy = agents.policy(net, eyes)
     report = headline(config, policy)
-    card: dict[str, Any] = {"curve": curve}
+    card: dict[str, Any] = {"curve": curve, "eyes": eyes, "before": before}
     card["reports"] = [report.told()]
     if name in agents.TEACHERS:
         card["choice"] = chosen_by(config, policy).told()
@@ -301,26 +311,54 @@ def keep(config: Config, run: Run, name: str, net: nn.Module, curve: pqn.History
 # $G - Q$. With *PQN* 32 games run side by side; what they saw is learnt twice and thrown away
 # (`pqn.py`). *DQN*, the classic way, keeps 100,000 pictures and a second, older network.
 #
+# Four pictures do not tell all. The paddle answers late: what an action does shows one to two
+# decisions after it was taken, so the pictures alone do not say where the paddle is going.
+# That is known to the one who moves it. So a third learner, *aware*, goes on where PQN's player
+# stopped, and also sees its last action: two more planes, in which the paddle's columns are lit
+# if it last went up, or down. Their weights begin at 0: at first it plays as before.
+#
 # Two emulators are used: a vector of games in C++ for training, twice as fast, and
 # Gymnasium's, one game at a time, in which everyone is judged. The first line proves that
 # both show the same pictures.
 
 
 # %%
+@dataclass(frozen=True)
+class Begun:
+    """What a learner begins with."""
+
+    net: ab.QuantNet
+    eyes: agents.Eyes
+    decisions: float
+    """From which its weights have learnt already."""
+
+
+def begin(config: Config) -> Begun:
+    """Give a learner a new network, or PQN's player with wider eyes."""
+    if config.learner == "aware":
+        player = agents.load("pqn", config.scale)
+        learnt = checkpoints.card(player.path)["curve"][-1]["steps"]
+        return Begun(network.wider(player.net), "known", learnt)
+    net = network.q_network()
+    network.start(net.parts[:-1])
+    return Begun(net, "levels", 0)
+
+
 def train(config: Config, run: Run) -> None:
     """Train a conventional Q-network, a teacher for all that follows."""
     run.proof("frames and rewards of both emulators, 300 decisions", emulator.difference(300, run.seed), 0)
-    net = network.q_network()
-    network.start(net.parts[:-1])
+    begun = begin(config)
+    net = begun.net
+    goal = None
     if config.learner == "pqn":
-        recipe = pqn.Recipe(steps=config.decisions)
-        history = pqn.learn(run, "pqn", net, recipe)
-        goal = {"cpu": 20.0}
+        history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
+    elif config.learner == "aware":
+        recipe = pqn.Recipe(steps=config.decisions, rate=2.5e-4, first=0.0, last=0.0)
+        history = pqn.learn(run, "aware", net, recipe, emulator.known)
+        goal = {"cpu": 19.9}
     else:
-        classic = dqn.Recipe(steps=config.decisions)
-        history = dqn.learn(run, "dqn", net, classic)
-        goal = None
-    report = keep(config, run, config.learner, net, history)
+        history = dqn.learn(run, "dqn", net, dqn.Recipe(steps=config.decisions))
+    report = keep(config, run, config.learner, net, history, begun.eyes, begun.decisions)
     reward(run, config.learner, report, at_least=goal, headline=True)
     last = history[-1]
     run.measure("best episode", max(report.rewards))
@@ -344,11 +382,17 @@ def train(config: Config, run: Run) -> None:
 
 # %%
 def student(
-    config: Config, run: Run, name: str, net: nn.Module, recipe: imitate.Recipe, **options: Any
+    config: Config,
+    run: Run,
+    name: str,
+    net: nn.Module,
+    recipe: imitate.Recipe,
+    eyes: agents.Eyes,
+    loss: imitate.Loss | None = None,
 ) -> pqn.History:
     """Let a network learn from the teacher. Returns: its learning curve."""
     teacher = agents.teacher(config.scale)
-    return imitate.imitate(run, name, net, teacher.net, recipe, **options)
+    return imitate.imitate(run, name, net, teacher.answers, recipe, agents.EYES[eyes], loss)
 
 
 def lessons(config: Config, spiking: bool = False) -> imitate.Recipe:
@@ -375,7 +419,7 @@ def lessons(config: Config, spiking: bool = False) -> imitate.Recipe:
 def convert(config: Config, run: Run) -> None:
     """Turn the teacher into spikes: its weights as they are, and after training with levels."""
     teacher = agents.teacher(config.scale)
-    x = emulator.levels(seen_by(config, run, teacher))
+    x = teacher.see(seen_by(config, run, teacher))
     convert_at_once(config, run, teacher, x)
     rows = []
     found = []
@@ -402,7 +446,7 @@ def convert_at_once(config: Config, run: Run, teacher: agents.Agent, x: Tensor) 
     columns = ["", *(f"T {num_steps}" for num_steps in TIMES)]
     run.table("No training: same actions as the teacher, %", columns, rows)
     net = as_spikes(with_weights(teacher.net, x, 0.999), 15)
-    reward(run, "no training, T 15", reported(config, agents.policy(net)))
+    reward(run, "no training, T 15", reported(config, agents.policy(net, teacher.eyes)))
 
 
 def train_with_levels(
@@ -414,19 +458,19 @@ def train_with_levels(
     """
     net = with_weights(teacher.net, x, 0.999)
     conversion.run_as(net, "levels", levels=levels)
-    curve = student(config, run, f"levels{levels}", net, lessons(config))
+    curve = student(config, run, f"levels{levels}", net, lessons(config), teacher.eyes)
     if levels == agents.LEVELS:
-        report = keep(config, run, "levels", net, curve)
+        report = keep(config, run, "levels", net, curve, teacher.eyes)
         reward(run, "15 levels", report, headline=True)
     else:
-        report = reported(config, agents.policy(net))
+        report = reported(config, agents.policy(net, teacher.eyes))
     q = compare.answers(net, x)
     like_teacher = same_actions(teacher.net, x, q)
     as_spikes(net, levels, wait=levels - 1)
     by_layers = same_actions(net, x, q)
     as_spikes(net, levels)
     at_once = same_actions(net, x, q)
-    free = reported(config, agents.policy(net))
+    free = reported(config, agents.policy(net, teacher.eyes))
     run.proof(f"{levels} levels, T {levels}, layer by layer: other actions, %", 100 - by_layers, at_most=0.1)
     row = [levels, report.mean, like_teacher, by_layers, at_once, free.mean]
     return row, charts.Converted(levels, report, free)
@@ -451,9 +495,9 @@ Learnt = tuple[pqn.History, judging.Report]
 def spike(config: Config, run: Run) -> None:
     """Train spiking networks with surrogate gradients: one from the teacher, one by itself."""
     teacher = agents.teacher(config.scale)
-    x = emulator.levels(seen_by(config, run, teacher))
-    learnt = spikes_from_teacher(config, run, teacher, x)
-    alone = spikes_alone(config, run, x)
+    frames = seen_by(config, run, teacher)
+    learnt = spikes_from_teacher(config, run, teacher, teacher.see(frames))
+    alone = spikes_alone(config, run, emulator.levels(frames))
     curves.draw_curves(run, {"from the teacher": learnt, "by itself": alone})
 
 
@@ -461,10 +505,10 @@ def spikes_from_teacher(config: Config, run: Run, teacher: agents.Agent, x: Tens
     """Go on teaching the converted teacher, as spikes."""
     steps = agents.STEPS["clone"]
     net = as_spikes(with_weights(teacher.net, x, 0.99), steps)
-    before = reported(config, agents.policy(net))
+    before = reported(config, agents.policy(net, teacher.eyes))
     recipe = lessons(config, spiking=True)
-    curve = student(config, run, "clone", net, recipe)
-    report = keep(config, run, "clone", net, curve)
+    curve = student(config, run, "clone", net, recipe, teacher.eyes)
+    report = keep(config, run, "clone", net, curve, teacher.eyes)
     reward(run, f"T {steps}, converted", before)
     goal = {"cpu": 15.0}
     reward(run, f"T {steps}, learnt from the teacher", report, at_least=goal, headline=True)
@@ -477,7 +521,6 @@ def spikes_from_teacher(config: Config, run: Run, teacher: agents.Agent, x: Tens
 
 def spikes_alone(config: Config, run: Run, x: Tensor) -> Learnt:
     """Let a spiking network learn to play by itself."""
-    seed_all(run.seed)  # so that it owes nothing to what was drawn for the first network
     steps = agents.STEPS["direct"]
     net = FloatQ(steps)
     network.start(net.body.parts[:-1])
@@ -485,8 +528,8 @@ def spikes_alone(config: Config, run: Run, x: Tensor) -> Learnt:
     conversion.run_as(net, "spikes")
     explore = min(200_000, config.alone // 2)
     recipe = pqn.Recipe(steps=config.alone, explore=explore)
-    history = pqn.learn(run, "direct", net, recipe)
-    report = keep(config, run, "direct", net, history)
+    history = pqn.learn(run, "direct", net, recipe, emulator.levels)
+    report = keep(config, run, "direct", net, history, "levels")
     reward(run, f"T {steps}, learnt by itself", report, at_least={"cpu": 17.0})
     run.measure("decisions by itself", history[-1]["steps"])
     return history, report
@@ -506,15 +549,15 @@ def perceive(config: Config, run: Run) -> None:
     """Let one student see pictures, one the events of an event camera; all else is equal."""
     teacher = agents.teacher(config.scale)
     frames = seen_by(config, run, teacher)
-    q = compare.answers(teacher.net, emulator.levels(frames))
+    q = compare.answers(teacher.net, teacher.see(frames))
     rows = []
     points = {}
-    eyes = {"pictures": emulator.levels, "events": dvs.events}
-    for name, see in eyes.items():
-        x = see(frames)
+    students: dict[str, agents.Eyes] = {"pictures": "levels", "events": "events"}
+    for name, eyes in students.items():
+        x = agents.EYES[eyes](frames)
         net = with_new_eyes(teacher.net, channels=x.shape[1])
-        curve = student(config, run, name, net, lessons(config), see=see)
-        report = keep(config, run, name, net, curve)
+        curve = student(config, run, name, net, lessons(config), eyes)
+        report = keep(config, run, name, net, curve, eyes)
         points[name] = reward(run, name, report, headline=name == "events")
         same = same_actions(net, x, q)
         active = (x > 0).sum((1, 2, 3))  # of each picture
@@ -553,7 +596,7 @@ def quantise(config: Config, run: Run) -> None:
     """Train with the chip's integers, fewer bits step by step, and write the chip's files."""
     teacher = agents.teacher(config.scale)
     plain = reward(run, "teacher, float", headline(config, teacher.policy))
-    x = emulator.levels(seen_by(config, run, teacher))
+    x = teacher.see(seen_by(config, run, teacher))
     q = compare.answers(teacher.net, x)
     rows = []
     told: curves.Curves = {}
@@ -564,8 +607,8 @@ def quantise(config: Config, run: Run) -> None:
         shown = "{}-bit events, {}-bit weights".format(*agents.BITS[name])
         before = same_actions(net, x, q)
         recipe = imitate.Recipe(decisions=config.imitated)
-        curve = student(config, run, name, net, recipe)
-        report = keep(config, run, name, net, curve)
+        curve = student(config, run, name, net, recipe, teacher.eyes)
+        report = keep(config, run, name, net, curve, teacher.eyes)
         told[shown] = (curve, report)
         goal = {"cpu": goals[name]} if name in goals else None
         reward(run, shown, report, at_least=goal, headline=name == "four")
@@ -580,7 +623,7 @@ def quantise(config: Config, run: Run) -> None:
 
 def with_bits(start: nn.Module, name: str, x: Tensor) -> ab.QuantNet:
     """Give the weights of a network to one with an agent's bits, and set the steps of its levels."""
-    net = network.q_network(*agents.BITS[name])
+    net = network.q_network(*agents.BITS[name], channels=x.shape[1])
     weights = net.state_dict()
     for key, value in start.state_dict().items():
         if not key.endswith("_extra_state"):  # it tells the bits of the network before
@@ -652,7 +695,7 @@ class Both:
         self.levels.append(out[0])
 
     def __call__(self, net: nn.Module, seen: Tensor, told: Tensor) -> Tensor:
-        """Give the loss for inputs [B, 4, rows, columns] and the teacher's Q [B, 3]."""
+        """Give the loss for inputs [B, C, rows, columns] and the teacher's Q [B, 3]."""
         assert isinstance(net, ab.QuantNet)
         self.turns += 1
         if self.turns % 2 == 0:
@@ -701,23 +744,23 @@ class Point:
 def sparsify(config: Config, run: Run) -> None:
     """Teach the 2-bit agent to play with few spikes, as levels and free-running; keep the best."""
     start = agents.load("four", config.scale)
-    x = emulator.levels(seen_by(config, run, start))
+    x = start.see(seen_by(config, run, start))
     points = []
     for name, agent in {"4 bits": "four", "2 bits": "two"}.items():
         net = agents.chip(agents.load(agent, config.scale))
-        points.append(point_of(config, run, name, net, x, []))
+        points.append(point_of(config, run, name, net, start.eyes, x, []))
     for strength in STRENGTHS:
         name = f"price {strength:g}"
-        net = network.q_network(*agents.BITS["sparse"])
+        net = network.q_network(*agents.BITS["sparse"], channels=x.shape[1])
         net.load_state_dict(points[-1].net.state_dict())  # each goes on from the one before
         recipe = imitate.Recipe(decisions=config.imitated)
         loss = Both(net, strength)
-        curve = student(config, run, name, net, recipe, loss=loss)
-        points.append(point_of(config, run, name, net, x, curve))
+        curve = student(config, run, name, net, recipe, start.eyes, loss)
+        points.append(point_of(config, run, name, net, start.eyes, x, curve))
     tell_front(run, points)
     plain = points[0]
     best = cheapest(points[2:], plain.reward - 1)
-    report = keep(config, run, "sparse", best.net, best.curve)
+    report = keep(config, run, "sparse", best.net, best.curve, start.eyes)
     known = headline(config, start.policy)
     lost = known.mean - reward(run, best.name, report)
     fewer = plain.spikes / best.spikes
@@ -728,14 +771,22 @@ def sparsify(config: Config, run: Run) -> None:
     charts.draw_front(run, spots, plain.spot, best.spot, f"free-running, T {FREE}")
 
 
-def point_of(config: Config, run: Run, name: str, net: ab.QuantNet, x: Tensor, curve: pqn.History) -> Point:
+def point_of(
+    config: Config,
+    run: Run,
+    name: str,
+    net: ab.QuantNet,
+    eyes: agents.Eyes,
+    x: Tensor,
+    curve: pqn.History,
+) -> Point:
     """Measure an agent of the front, by the episodes that choose."""
     integers = net.to_integers()
     found = compare.events(LevelNet(integers), x)
     events = sum(layer[0] for layer in found)
     spikes = sum(layer[1] for layer in found)
-    levels = chosen_by(config, agents.policy(LevelNet(integers)))
-    free = chosen_by(config, agents.policy(IfNet(integers, FREE)))
+    levels = chosen_by(config, agents.policy(LevelNet(integers), eyes))
+    free = chosen_by(config, agents.policy(IfNet(integers, FREE), eyes))
     run.console.print(f"  {name}: {levels.mean:.2f}, free {free.mean:.2f}, {spikes:.0f} spikes")
     return Point(name, net, curve, levels.mean, levels.error, free.mean, spikes, events)
 
@@ -818,22 +869,23 @@ def benchmark(config: Config, run: Run) -> None:
     """Play, count, time and weigh the shipped agent on every execution that this machine has."""
     agent = agents.load(config.agent, config.scale)
     net = agents.chip(agent)
-    x = emulator.levels(seen_by(config, run, agent))
+    frames = seen_by(config, run, agent)
+    x = agent.see(frames)
     by_layers = on_chip(run, "agent", net, x)
     rewards, q = executions.play_all(config, run, accounts.names(), x)
     accounts.rewards(run, config.agent, rewards)
     teacher = agents.teacher(config.scale)
-    accounts.hops(run, by_layers, q, compare.answers(teacher.net, x), rewards)
+    accounts.hops(run, by_layers, q, compare.answers(teacher.net, teacher.see(frames)), rewards)
     integers = net.to_integers()
     steps = accounts.shortest(highest_level(integers))
     levels = LevelNet(integers)
     spiking = IfNet(integers, steps)
     spent = accounts.operations(run, levels, spiking, x[:500])
     model = accounts.mapped(net)
-    timed = accounts.latencies(run, levels, spiking, model, config.timed)
+    timed = accounts.latencies(run, levels, spiking, model, agent.eyes, config.timed)
     accounts.energy(run, levels, spent, x)
     curves.draw_cards(run)
-    charts.draw_front_of_cards(run, x)
+    charts.draw_front_of_cards(run, frames)
     charts.draw_latency(run, timed)
     charts.draw_rewards(run, rewards, steps)
     charts.draw_steps(run, rewards, q)
@@ -862,7 +914,7 @@ def watch(config: Config, run: Run) -> None:
     path = run.file(f"rally.{config.clip}", f"A rally, and the spikes of each decision, T = {most}")
     seconds = 1.0 if config.scale == "quick" else 8.0
     seed = judging.CHOICE.start
-    clip = film.record(path, LevelNet(net).outputs, seed, seconds, title="The spiking agent")
+    clip = film.record(path, LevelNet(net).outputs, seed, seconds, title="The spiking agent", eyes=agent.eyes)
     run.measure("decisions drawn", len(clip.moments), headline=True)
 
 

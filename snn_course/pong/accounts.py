@@ -103,14 +103,18 @@ def published(sticky: float) -> list[list[Any]]:
 
 
 def frames_of(card: Mapping[str, Any]) -> float | str:
-    """Give the millions of frames from which an agent learnt by itself, its teacher's left out; or "-"."""
+    """Give the millions of frames from which an agent learnt, its teacher's left out; or "-".
+
+    An agent that goes on where another one stopped has learnt from what that one saw, too ("before").
+    """
     curve = card.get("curve")
-    return round(4 * curve[-1]["steps"] / 1e6, 1) if curve else "-"
+    return round(4 * (card.get("before", 0) + curve[-1]["steps"]) / 1e6, 1) if curve else "-"
 
 
 def compare_with_published(run: Run) -> None:
     """Say how the teacher stands beside the best published player after as many frames, by the same rules."""
-    card = checkpoints.cards(["pqn"], run.config.scale).get("pqn", {})
+    name = agents.best_teacher(run.config.scale)
+    card = checkpoints.cards([name], run.config.scale).get(name, {})
     told = judging.report_of(card)
     if told is None:
         return
@@ -147,7 +151,8 @@ def lost(found: Rewards, name: str) -> float:
 
 
 RELATIVES = {
-    "pqn": "teacher, PQN, float",
+    "aware": "PQN, last action known, float",
+    "pqn": "PQN, float",
     "dqn": "DQN, float",
     "levels": "15 levels, float",
     "four": "4 bits",
@@ -208,7 +213,7 @@ LAYERS = ("conv 1", "conv 2", "conv 3", "dense", "Q")
 
 
 def latencies(
-    run: Run, levels: LevelNet, spiking: IfNet, model: Any, timed: int
+    run: Run, levels: LevelNet, spiking: IfNet, model: Any, eyes: agents.Eyes, timed: int
 ) -> dict[str, list[latency.Row]]:
     """Time the decisions of live games, part by part."""
     device = run.device
@@ -218,7 +223,7 @@ def latencies(
     ]
     if model is not None:
         backends.append(latency.akida_backend(on_akida(), model))
-    found = {b.name: latency.percentiles(latency.measure(b, timed)) for b in backends}
+    found = {b.name: latency.percentiles(latency.measure(b, timed, see=agents.EYES[eyes])) for b in backends}
     rows = [[name, part, *times] for name, parts in found.items() for part, *times in parts]
     run.table("Latency, ms, one decision at a time", ["on", "part", "p50", "p95", "p99"], rows)
     name, whole = backends[-1].name, found[backends[-1].name][-1]

@@ -1,8 +1,9 @@
 """The agents of the capstone by name: how to build each one, and what it sees."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from snn_course import UsageError
 from snn_course.akida_bridge import QuantNet
@@ -13,7 +14,19 @@ from snn_course.pong.spikes import FloatQ
 import torch
 from torch import nn
 
-TEACHERS = ("pqn", "dqn")
+Eyes = Literal["levels", "known", "events"]
+EYES: dict[Eyes, Callable[[emulator.Frames], torch.Tensor]] = {
+    "levels": emulator.levels,
+    "known": emulator.known,
+    "events": perception.events,
+}
+"""What an agent may see of the frames: four pictures, the same and its last action, or events."""
+CHANNELS: dict[Eyes, int] = {
+    "levels": emulator.SHAPE[0],
+    "known": emulator.KNOWN[0],
+    "events": len(perception.CHANNELS),
+}
+TEACHERS = ("pqn", "dqn", "aware")
 NAMES = (*TEACHERS, "levels", "clone", "direct", "pictures", "events", "four", "two", "ternary", "sparse")
 """All agents, in the order of the steps that make them."""
 BITS = {"four": (4, 4), "two": (2, 4), "ternary": (2, 2), "sparse": (2, 4)}
@@ -31,54 +44,67 @@ class Agent:
     name: str
     net: nn.Module
     path: Path
-    see: Callable[[emulator.Frames], torch.Tensor] = emulator.levels
+    eyes: Eyes
+
+    def see(self, frames: emulator.Frames) -> torch.Tensor:
+        """Give what the network gets of frames [B, 5, 84, 84]."""
+        return EYES[self.eyes](frames)
 
     @property
     def policy(self) -> emulator.Policy:
         """The best action of each decision."""
-        return policy(self.net, self.see)
+        return policy(self.net, self.eyes)
+
+    def answers(self, frames: emulator.Frames) -> torch.Tensor:
+        """Give Q [B, 3] of frames [B, 5, 84, 84]."""
+        return self.net(self.see(frames))
 
 
-def policy(
-    net: Callable[[torch.Tensor], torch.Tensor],
-    see: Callable[[emulator.Frames], torch.Tensor] = emulator.levels,
-) -> emulator.Policy:
+def policy(net: Callable[[torch.Tensor], torch.Tensor], eyes: Eyes = "levels") -> emulator.Policy:
     """Play a network's best action, for what it sees of the frames."""
-    return lambda frames: network.greedy(net, see(frames))
+    return lambda frames: network.greedy(net, EYES[eyes](frames))
 
 
-def build(name: str) -> nn.Module:
+def build(name: str, eyes: Eyes) -> nn.Module:
     """Make the untrained network of an agent's name, in the mode in which its weights were kept."""
-    if name in TEACHERS:
-        return network.q_network()
+    channels = CHANNELS[eyes]
     if name in ("levels", "clone", "direct"):
-        net = FloatQ(STEPS.get(name, 1))
+        net = FloatQ(STEPS.get(name, 1), channels)
         conversion.run_as(net, "levels" if name == "levels" else "spikes", levels=LEVELS)
         return net
-    if name == "events":
-        return network.q_network(channels=len(perception.CHANNELS))
-    return network.q_network(*BITS.get(name, ()))
+    bits, weight_bits = BITS.get(name, (4, None))
+    return network.q_network(bits, weight_bits, channels)
+
+
+def eyes_of(name: str, card: Mapping[str, Any]) -> Eyes:
+    """Read from an agent's card what it sees; older cards do not tell, and their agents saw no action."""
+    return card.get("eyes") or ("events" if name == "events" else "levels")
 
 
 def load(name: str, scale: str) -> Agent:
     """Load an agent: the learner's own of this scale, else the shipped one. Raises: UsageError."""
     path = checkpoints.find(name, scale)
-    net = build(name)
+    eyes = eyes_of(name, checkpoints.cards([name], scale).get(name, {}))
+    net = build(name, eyes)
     checkpoints.load(net, path)
     if isinstance(net, QuantNet) and net.quantised != (name in BITS):
         kind = "whole numbers" if name in BITS else "float weights"
         raise UsageError(f"{path} is of another network: the agent '{name}' has {kind}.")
-    see = perception.events if name == "events" else emulator.levels
-    return Agent(name, net.eval().requires_grad_(requires_grad=False), path, see)
+    return Agent(name, net.eval().requires_grad_(requires_grad=False), path, eyes)
 
 
-def teacher(scale: str) -> Agent:
-    """Load the better of the two conventional players, by the episodes that choose."""
+def best_teacher(scale: str) -> str:
+    """Name the best of the conventional players, by the episodes that choose."""
     found = []
     for name, card in checkpoints.cards(TEACHERS, scale).items():
         told = judging.choice_of(card)
         found.append((told.mean if told else float("-inf"), name))
-    return load(max(found)[1] if found else TEACHERS[0], scale)
+    return max(found)[1] if found else TEACHERS[0]
+
+
+def teacher(scale: str) -> Agent:
+    """Load the best of the conventional players."""
+    return load(best_teacher(scale), scale)
 
 
 def chip(agent: Agent) -> QuantNet:

@@ -136,14 +136,14 @@ def draw_front(run: Run, spots: Sequence[Spot], plain: Spot, best: Spot, free: s
     run.figure(fig, "pareto")
 
 
-def draw_front_of_cards(run: Run, x: torch.Tensor) -> None:
-    """Draw the front of the chip's agents: rewards by their cards, spikes counted on x [B, 4, H, W]."""
+def draw_front_of_cards(run: Run, frames: emulator.Frames) -> None:
+    """Draw the front of the chip's agents: rewards by their cards, spikes counted on frames."""
     spots = {}
     for name, card in checkpoints.cards(agents.BITS, run.config.scale).items():
         report = judging.report_of(card)
         if report is not None:
-            net = agents.chip(agents.load(name, run.config.scale))
-            spikes = compare.spikes_of(net, x)
+            agent = agents.load(name, run.config.scale)
+            spikes = compare.spikes_of(agents.chip(agent), agent.see(frames))
             spots[name] = Spot(name, spikes, report.mean, report.error)
     if {"four", "sparse"} <= set(spots):
         draw_front(run, list(spots.values()), spots["four"], spots["sparse"])

@@ -65,7 +65,7 @@ def draw_curves(run: Run, curves: Curves) -> None:
     run.figure(fig, "learning")
 
 
-ALONE = ("pqn", "dqn", "direct")
+ALONE = ("pqn", "dqn", "aware", "direct")
 """Agents that learn from the game itself; the others learn under the teacher's eye."""
 UNDER_THE_EYE = tuple(name for name in agents.NAMES if name not in ALONE)
 
@@ -82,7 +82,7 @@ def draw_cards(run: Run) -> None:
     if not learnt:
         return
     ends: dict[str, float] = {}
-    for name in ("pqn", "direct", "four", "sparse"):
+    for name in ("pqn", "aware", "direct", "four", "sparse"):
         report = judging.report_of(learnt.get(name, {}))
         if report is not None:
             ends[name] = report.mean
@@ -106,7 +106,7 @@ def draw_cards(run: Run) -> None:
 def draw_card(ax: Axes, name: str, card: Mapping[str, Any], unit: float, colour: str) -> None:
     """Draw one learning curve; the legend tells what the agent earns when it is judged."""
     kept = rounds(card["curve"])
-    steps = [told["steps"] / unit for told in kept]
+    steps = [(card.get("before", 0) + told["steps"]) / unit for told in kept]
     rewards = [told["reward"] for told in kept]
     report = judging.report_of(card)
     label = f"{name}: {report.mean:.1f} ± {report.error:.1f}" if report else name

@@ -8,6 +8,10 @@ training.
 
 What the network gets is smaller, and made for the chip (``levels``): the court without score and walls, which
 say nothing about the ball and would send events in every frame, at half the resolution, in 4 bits.
+
+A network may also be told what it did last (``known``). The paddle answers late: an action shows one to two
+decisions after it was taken, so pictures alone do not tell where the paddle is going. Frames therefore have a
+fifth plane, the number of the last action.
 """
 
 import functools
@@ -32,32 +36,104 @@ LONGEST = 27_000
 POOL = (2, 2)
 """Rows and columns of the picture whose mean becomes one value for the network."""
 SHAPE = (STACK, (COURT.stop - COURT.start) // POOL[0], SIDE // POOL[1])
-"""Shape of what the network sees, (frames, rows, columns); the latest frame is the last."""
+"""Shape of the pictures that the network sees, (frames, rows, columns); the latest frame is the last."""
+KNOWN = (STACK + 2, *SHAPE[1:])
+"""Shape of all that a network may know: the pictures, "I went up" and "I went down"."""
+PADDLE = slice(36, 38)
+"""Columns, as the network sees them, in which its own paddle moves."""
+FULL = 15
+"""The highest level."""
 GREY, GREYS_A_LEVEL = 87, 4
 """Grey of the empty court, and greys for one level."""
 
 Frames = npt.NDArray[np.uint8]
 Policy = Callable[[Frames], npt.NDArray[np.int64]]
-"""From frames [B, 4, 84, 84] to actions [B], 0 .. 2."""
+"""From frames [B, 5, 84, 84] to actions [B], 0 .. 2."""
 
 
 def levels(frames: Frames) -> torch.Tensor:
-    """Give frames [..., 84, 84] as the network sees them: uint8 [..., rows, columns], values 0 .. 15.
+    """Give the pictures of frames [..., 5, 84, 84] as the network sees them: uint8 [..., 4, rows, columns].
 
     level = clip((mean of the pooled pixels - 87) / 4, rounded, 0, 15), in integers: the mean is a sum of n.
     """
-    court, (down, across) = frames[..., COURT, :].astype(np.int16), POOL
+    court, (down, across) = frames[..., :STACK, COURT, :].astype(np.int16), POOL
     rows = functools.reduce(np.add, [court[..., row::down, :] for row in range(down)])
     total = functools.reduce(np.add, [rows[..., column::across] for column in range(across)])
     n = down * across
     above = total - n * GREY + n * GREYS_A_LEVEL // 2  # half a level more, so that the floor below rounds
-    return torch.from_numpy((above // (n * GREYS_A_LEVEL)).clip(0, 15).astype(np.uint8))
+    return torch.from_numpy((above // (n * GREYS_A_LEVEL)).clip(0, FULL).astype(np.uint8))
 
 
-def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> tuple[Any, Frames]:
+def known(frames: Frames) -> torch.Tensor:
+    """Give all that the network knows of frames [B, 5, 84, 84]: uint8 [B, 6, rows, columns].
+
+    That are ``levels``, and two planes: the paddle's columns are lit in one if the agent last went up, in the
+    other if it went down.
+    """
+    last = torch.from_numpy(frames[:, STACK, 0, 0].astype(np.int64))  # ALE's number
+    up_or_down = torch.from_numpy(ACTIONS[1:])
+    lit = (last[:, None] == up_or_down).to(torch.uint8) * FULL  # [B, 2]
+    planes = torch.zeros(len(frames), 2, *SHAPE[1:], dtype=torch.uint8)
+    planes[..., PADDLE] = lit[:, :, None, None]
+    return torch.cat([levels(frames), planes], 1)
+
+
+def with_last(pictures: Frames, action: npt.NDArray[Any]) -> Frames:
+    """Add to pictures [B, 4, 84, 84] a plane with ALE's number of the last action [B]."""
+    plane = np.broadcast_to(action[:, None, None, None], (len(pictures), 1, SIDE, SIDE))
+    return np.concatenate([pictures, plane.astype(np.uint8)], 1)
+
+
+class Games:
+    """ale-py's vector of games, whose frames have the plane of the last action."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def reset(self, seed: int) -> Frames:
+        """Begin all games; nothing was done yet, which is ALE's action 0. Returns: frames [B, 5, 84, 84]."""
+        pictures, _ = self.env.reset(seed=seed)
+        return with_last(pictures, np.zeros(len(pictures)))
+
+    def step(self, action: npt.NDArray[np.int64]) -> tuple[Any, ...]:
+        """Take ALE's actions [B]. Returns: frames, points, what ended, what was cut off, and more."""
+        pictures, points, dead, cut, more = self.env.step(action)
+        return with_last(pictures, np.where(dead | cut, 0, action)), points, dead, cut, more
+
+    def close(self) -> None:
+        """Close the games."""
+        self.env.close()
+
+
+class Game:
+    """One game of Gymnasium, whose frames have the plane of the last action."""
+
+    def __init__(self, env: Any) -> None:
+        self.env, self.unwrapped = env, env.unwrapped
+
+    def reset(self, seed: int | None = None) -> tuple[Frames, Any]:
+        """Begin a game. Returns: frames [5, 84, 84], and more."""
+        pictures, more = self.env.reset(seed=seed)
+        return with_last(pictures[None], np.zeros(1))[0], more
+
+    def step(self, action: int) -> tuple[Any, ...]:
+        """Take ALE's action. Returns: frames, the point, whether it ended or was cut off, and more."""
+        pictures, *told = self.env.step(action)
+        return with_last(pictures[None], np.array([action]))[0], *told
+
+    def render(self) -> Any:
+        """Give the screen."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close the game."""
+        self.env.close()
+
+
+def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> tuple[Games, Frames]:
     """Start a vector of games for training; a finished one starts again in the same step.
 
-    Returns: ale-py's AtariVectorEnv, whose ``step`` takes ALE's actions [count]; frames [count, 4, 84, 84].
+    Returns: the games, whose ``step`` takes ALE's actions [count]; frames [count, 5, 84, 84].
     Raises: UsageError where ale-py or the ROM is missing.
     """
     _require_rom()
@@ -73,12 +149,12 @@ def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> t
         num_threads=1,
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
-    frames, _ = env.reset(seed=seed)
-    return env, frames
+    games = Games(env)
+    return games, games.reset(seed)
 
 
-def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> Any:
-    """Make one game from Gymnasium's wrappers; observations are arrays [4, 84, 84].
+def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> Game:
+    """Make one game from Gymnasium's wrappers; frames are arrays [5, 84, 84].
 
     Raises: UsageError where ale-py or the ROM is missing.
     """
@@ -97,7 +173,7 @@ def single(sticky: float = STICKY, noop_max: int = 30, render: bool = False) -> 
         disable_env_checker=True,  # ALE's own tests cover it; here it costs time
     )
     seen = AtariPreprocessing(game, noop_max=noop_max, frame_skip=4, screen_size=SIDE)
-    return FrameStackObservation(seen, STACK, padding_type="zero")
+    return Game(FrameStackObservation(seen, STACK, padding_type="zero"))
 
 
 class Played(NamedTuple):
@@ -129,7 +205,7 @@ def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST, sticky: floa
 
 
 def pictures(policy: Policy, count: int, seed: int, games: int = 20) -> Frames:
-    """Let an agent play, one decision in twenty at random. Returns: what it saw, [count, 4, 84, 84]."""
+    """Let an agent play, one decision in twenty at random. Returns: what it saw, [count, 5, 84, 84]."""
     rng = np.random.default_rng(seed)
     env, frames = many(games, seed)
     seen: list[Frames] = []

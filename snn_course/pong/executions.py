@@ -89,29 +89,33 @@ def play(settings: Settings, name: str, device: str, x: torch.Tensor) -> dict[st
     """
     seeds, answered = judging.REPORT[: settings.trials], dict[str, Any]()
     if name.endswith(CALM):
-        way = execution(settings, name.removesuffix(CALM), device)
-        played = emulator.play(agents.policy(way), seeds, settings.longest, sticky=0.0)
+        way, eyes = execution(settings, name.removesuffix(CALM), device)
+        played = emulator.play(agents.policy(way, eyes), seeds, settings.longest, sticky=0.0)
     elif name == MIRROR:  # its rallies are long: a tenth of the episodes
         played = players.play_mirror(seeds[: -(-len(seeds) // 10)], most=settings.longest)
     elif name == RANDOM:
         played = emulator.play(players.random_player(settings.seed), seeds, settings.longest)
     else:
-        way = execution(settings, name, device)
+        way, eyes = execution(settings, name, device)
         if steps_of(name) == TIMES[-1]:
             seeds = seeds[:0]  # the slowest is only compared
         if name == "levels":  # the headline; the others are compared with the first of its episodes
             seeds = judging.REPORT[: settings.episodes]
-        played = emulator.play(agents.policy(way), seeds, settings.longest)
+        played = emulator.play(agents.policy(way, eyes), seeds, settings.longest)
         answered["q"] = compare.answers(way, x)
     return {"played": [tuple(one) for one in played]} | answered
 
 
-def execution(settings: Settings, name: str, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Give the agent in one execution, or its teacher, from levels [B, 4, H, W] to Q [B, 3]."""
+def execution(
+    settings: Settings, name: str, device: str
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], agents.Eyes]:
+    """Give the agent in one execution, or its teacher, from what it sees to Q [B, 3]; and its eyes."""
     if name == TEACHER:
-        return agents.teacher(settings.scale).net
-    net = agents.chip(agents.load(settings.agent, settings.scale))
+        teacher = agents.teacher(settings.scale)
+        return teacher.net, teacher.eyes
+    agent = agents.load(settings.agent, settings.scale)
+    net = agents.chip(agent)
     if name == accounts.on_akida():
-        return functools.partial(ab.predict, ab.map_model(ab.to_akida(net)).runner)
+        return functools.partial(ab.predict, ab.map_model(ab.to_akida(net)).runner), agent.eyes
     integers, steps = net.to_integers(), steps_of(name)
-    return (IfNet(integers, steps) if steps else LevelNet(integers)).to(device)
+    return (IfNet(integers, steps) if steps else LevelNet(integers)).to(device), agent.eyes

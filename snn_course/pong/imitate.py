@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from snn_course.pong import pqn
-from snn_course.pong.emulator import Frames, levels, many
+from snn_course.pong.emulator import Frames, many
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
 
@@ -58,9 +58,9 @@ def imitate(
     run: Run,
     name: str,
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: Callable[[Frames], torch.Tensor],
     recipe: Recipe,
-    see: Callable[[Frames], torch.Tensor] = levels,
+    see: Callable[[Frames], torch.Tensor],
     loss: Loss | None = None,
 ) -> pqn.History:
     """Train ``student`` to choose as ``teacher`` does, or go on where a killed run of this ``name`` stopped.
@@ -69,9 +69,9 @@ def imitate(
         run: keeps the state, shows the progress, gives the seed.
         name: of the kept state.
         student: from what ``see`` gives to Q [B, 3].
-        teacher: from levels [B, 4, rows, columns] to Q [B, 3].
+        teacher: from frames [B, 5, 84, 84] to Q [B, 3].
         recipe: how to learn.
-        see: from frames [B, 4, 84, 84] to the student's input.
+        see: from frames [B, 5, 84, 84] to the student's input.
         loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance``.
 
     Returns: for each round decisions ("steps"), CPU "seconds", "reward" as in PQN, "loss", and
@@ -95,7 +95,7 @@ class _Lesson:
     """What the rounds of one training share."""
 
     student: nn.Module
-    teacher: nn.Module
+    teacher: Callable[[Frames], torch.Tensor]
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     see: Callable[[Frames], torch.Tensor]
@@ -112,7 +112,7 @@ class _Lesson:
             told = list[torch.Tensor]()
 
             def see_both(frames: Frames, told: list[torch.Tensor] = told) -> torch.Tensor:
-                told.append(self.teacher(levels(frames)))
+                told.append(self.teacher(frames))
                 return self.see(frames)
 
             memory = pqn.play(env, frames, self.student, recipe.horizon, recipe.random, see_both)

@@ -1,7 +1,7 @@
 """The time of one whole decision, from the emulator's picture to the action, in parts.
 
     preprocess   the last two grey screens [210, 160] -> their maximum -> [84, 84]
-    stack        -> the latest four -> levels uint8 [1, 4, rows, columns]
+    stack        -> the latest four and the last action -> levels uint8 [1, 6, rows, columns]
     encode       -> what the network takes: a tensor on its device, bytes in the chip's order, time steps
     network      -> Q of the three actions
     decode       -> the best action -> ALE's number
@@ -20,7 +20,7 @@ from typing import Any
 from snn_course import UsageError
 from snn_course.akida_bridge.chip import to_frames
 from snn_course.costs import latency as costs
-from snn_course.pong.emulator import ACTIONS, SIDE, STACK, STICKY, levels, single
+from snn_course.pong.emulator import ACTIONS, SIDE, STACK, STICKY, Frames, levels, single
 
 import cv2
 import numpy as np
@@ -47,16 +47,19 @@ def preprocess(screens: Screens) -> Picture:
 
 
 class Stack:
-    """The latest four pictures; a game starts with three of zeros."""
+    """The latest four pictures, a game starts with three of zeros; and what was done last."""
 
-    def __init__(self) -> None:
-        self.frames = np.zeros((1, STACK, SIDE, SIDE), np.uint8)
+    def __init__(self, see: Callable[[Frames], torch.Tensor] = levels) -> None:
+        self.see = see
+        self.frames = np.zeros((1, STACK + 1, SIDE, SIDE), np.uint8)
 
-    def push(self, picture: Picture) -> torch.Tensor:
-        """Take the latest picture [84, 84]. Returns: levels, uint8 [1, 4, rows, columns]."""
-        self.frames[0, :-1] = self.frames[0, 1:]
-        self.frames[0, -1] = picture
-        return levels(self.frames)
+    def push(self, picture: Picture, last: int) -> torch.Tensor:
+        """Take the latest picture [84, 84] and ALE's number of the last action. Returns: what is seen."""
+        pictures = self.frames[0, :STACK]
+        pictures[:-1] = pictures[1:]
+        pictures[-1] = picture
+        self.frames[0, STACK] = last
+        return self.see(self.frames)
 
 
 class Game:
@@ -90,7 +93,7 @@ class Game:
 class Backend:
     """One way to compute Q. ``measure`` times the three parts apart.
 
-    encode: from levels uint8 [1, 4, rows, columns] to what ``network`` takes. network: to the values of the
+    encode: from levels uint8 [1, C, rows, columns] to what ``network`` takes. network: to the values of the
     actions; it returns when they are there. decode: to ALE's number of the best action.
     """
 
@@ -101,7 +104,7 @@ class Backend:
 
 
 def torch_backend(name: str, net: torch.nn.Module, device: torch.device | str = "cpu") -> Backend:
-    """Run a module, from levels float32 [1, 4, rows, columns] to Q [1, 3], on a device; it is moved there."""
+    """Run a module, from levels float32 [1, C, rows, columns] to Q [1, 3], on a device; it is moved there."""
     place = torch.device(device)
     net.to(place).eval()
 
@@ -136,7 +139,13 @@ def _best_of_array(q: npt.NDArray[np.float32]) -> int:
 # ---------------------------------------------------------------------- measure
 
 
-def measure(backend: Backend, decisions: int = 300, warm_up: int = 20, seed: int = 0) -> dict[str, Seconds]:
+def measure(
+    backend: Backend,
+    decisions: int = 300,
+    warm_up: int = 20,
+    seed: int = 0,
+    see: Callable[[Frames], torch.Tensor] = levels,
+) -> dict[str, Seconds]:
     """Time the decisions of a live game, after some that do not count.
 
     Args:
@@ -144,32 +153,37 @@ def measure(backend: Backend, decisions: int = 300, warm_up: int = 20, seed: int
         decisions: how many are timed.
         warm_up: how many come before; the first ones allocate memory and load code.
         seed: of the game.
+        see: from frames [1, 5, 84, 84] to what it takes.
 
     Returns: for each part, and for the whole decision, seconds [decisions].
     Raises: UsageError when there is nothing to time, or ale-py or the ROM is missing.
     """
     if decisions < 1 or warm_up < 0:
         raise UsageError("give at least one decision to time, and no fewer than 0 to warm up")
-    game, stack, clock = Game(seed), Stack(), []
+    game, stack, clock = Game(seed), Stack(see), []
+    action = 0
     for _ in range(warm_up + decisions):
-        action, marks = _decide(backend, stack, game.screens)
+        action, marks = _decide(backend, stack, game.screens, action)
         clock.append(marks)
         game.step(action)
         if game.over:
             game.start()
-            stack = Stack()
+            stack, action = Stack(see), 0
     times = np.array(clock[warm_up:])  # [decisions, parts + 1]
     found = dict(zip(PARTS, np.diff(times).T, strict=True))
     return found | {WHOLE: times[:, -1] - times[:, 0]}
 
 
-def _decide(backend: Backend, stack: Stack, screens: Screens) -> tuple[int, list[float]]:
-    """Take one decision. Returns: ALE's action; the time before the first part and after each one."""
+def _decide(backend: Backend, stack: Stack, screens: Screens, last: int) -> tuple[int, list[float]]:
+    """Take one decision after the ``last`` action.
+
+    Returns: ALE's action; the time before the first part and after each one.
+    """
     now = time.perf_counter
     marks = [now()]
     picture = preprocess(screens)
     marks.append(now())
-    seen = stack.push(picture)
+    seen = stack.push(picture, last)
     marks.append(now())
     given = backend.encode(seen)
     marks.append(now())

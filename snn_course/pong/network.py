@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from snn_course.akida_bridge import Conv, Dense, InputData, QuantNet
-from snn_course.pong.emulator import SHAPE
+from snn_course.pong.emulator import KNOWN, SHAPE
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,19 @@ def start(layers: Iterable[Any]) -> None:
     for layer in layers:
         drawn = torch.empty(layer.weight.shape)  # in the plain layout: a seed draws the same for any
         layer.weight.data.copy_(nn.init.kaiming_normal_(drawn, nonlinearity="relu"))
+
+
+def wider(net: nn.Module) -> QuantNet:
+    """Give a network that sees pictures the planes of the last action too; it plays as before.
+
+    The new weights are 0. Drawn at random, the planes would outshine the few pixels of ball and paddles.
+    """
+    wide = q_network(channels=KNOWN[0])
+    weights = dict(net.state_dict())
+    first = torch.zeros_like(wide.parts[0].weight)
+    first[:, : SHAPE[0]] = weights["layers.0.weight"]
+    wide.load_state_dict(weights | {"layers.0.weight": first})
+    return wide
 
 
 @torch.no_grad()

@@ -47,15 +47,15 @@ def answers(pixel: dvs.Pixel) -> npt.NDArray[np.int16]:
 
 
 def events(frames: Frames, pixel: dvs.Pixel = PIXEL) -> torch.Tensor:
-    """Give the events of stacks [B, 4, 84, 84] as the network sees them: uint8 [B, 6, rows, columns], 0..15.
+    """Give the events of frames [B, 5, 84, 84] as the network sees them: uint8 [B, 6, rows, columns], 0..15.
 
     Counts of the court's pixels, pooled as the pictures are and clipped; channels as in ``CHANNELS``.
 
     Args:
-        frames: grey pictures, the latest is the last.
+        frames: four grey pictures, the latest last; the plane of the last action is not looked at.
         pixel: its thresholds; the rest of it should be that of ``PIXEL``, or a pair does not stand alone.
     """
-    court = np.ascontiguousarray(frames[:, :, COURT])
+    court = np.ascontiguousarray(frames[:, :STACK, COURT])
     before, after = court[:, :-1].ravel(), court[:, 1:].ravel()
     moved = np.flatnonzero(before != after)  # few: most of the court is at rest
     count = answers(pixel)[before[moved], after[moved]]

@@ -58,14 +58,19 @@ class Recipe:
 History = list[dict[str, float]]
 
 
-def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
+See = Callable[[Frames], torch.Tensor]
+"""From frames [B, 5, 84, 84] to the input of a network."""
+
+
+def learn(run: Run, name: str, net: nn.Module, recipe: Recipe, see: See = levels) -> History:
     """Train ``net`` to play, or go on where a killed run of this ``name`` stopped.
 
     Args:
         run: keeps the state of each round, shows the progress, gives the seed.
         name: of the kept state.
-        net: from levels [B, 4, rows, columns] to Q [B, 3].
+        net: from what it sees [B, C, rows, columns] to Q [B, 3].
         recipe: how to learn.
+        see: what the network sees of the frames.
 
     Returns: for each round decisions ("steps"), CPU "seconds", the "reward" of an episode with this share of
     points won (``expected``), the number of "points", the loss and the mean Q.
@@ -78,7 +83,7 @@ def learn(run: Run, name: str, net: nn.Module, recipe: Recipe) -> History:
         {"net": net, "optimizer": optimizer},
         updates,
         ROUND,
-        lambda part: _round(run, name, net, optimizer, recipe, part),
+        lambda part: _round(run, name, net, see, optimizer, recipe, part),
     )
 
 
@@ -131,7 +136,13 @@ def in_rounds(
 
 
 def _round(
-    run: Run, name: str, net: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, updates: range
+    run: Run,
+    name: str,
+    net: nn.Module,
+    see: See,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    updates: range,
 ) -> dict[str, float]:
     """Start new games, and play and train for some updates."""
     env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + updates.start)
@@ -140,7 +151,7 @@ def _round(
         done = update * recipe.games * recipe.horizon
         optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
         random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
-        memory = play(env, frames, net, recipe.horizon, random)
+        memory = play(env, frames, net, recipe.horizon, random, see)
         frames = memory.frames
         won, lost = won + int((memory.reward > 0).sum()), lost + int((memory.reward < 0).sum())
         target = returns(memory.q, memory.reward, recipe.trace)
@@ -174,11 +185,11 @@ def play(
     net: nn.Module,
     horizon: int,
     random: float,
-    see: Callable[[Frames], torch.Tensor] = levels,
+    see: See = levels,
 ) -> Memory:
     """Let the present network play on from ``frames``, with a share of ``random`` decisions.
 
-    ``see`` turns frames [games, 4, 84, 84] into the network's input.
+    ``see`` turns frames [games, 5, 84, 84] into the network's input.
     """
     seen, action, reward, q = [], [], [], []
     for _ in range(horizon):

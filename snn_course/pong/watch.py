@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from snn_course.runs import figures
 from snn_course import UsageError, safe_write
-from snn_course.pong.emulator import ACTIONS, COURT, NAMES, STACK, Frames, levels, single
+from snn_course.pong import agents
+from snn_course.pong.emulator import ACTIONS, COURT, NAMES, STACK, Frames, single
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,7 @@ class Clip:
     moments: Sequence[Moment]
     title: str
     unit: Unit
+    eyes: agents.Eyes
 
     @property
     def tops(self) -> list[float]:
@@ -81,7 +83,7 @@ def record(
     skip: int = 2,
     title: str = "",
     unit: Unit = "spikes",
-    see: Callable[[Frames], torch.Tensor] = levels,
+    eyes: agents.Eyes = "levels",
 ) -> Clip:
     """Play one game, greedily and with sticky actions, and keep a part of it as a GIF or MP4.
 
@@ -93,7 +95,7 @@ def record(
         skip: points to play before it starts, 0 to 20.
         title: says who plays.
         unit: what is counted.
-        see: from frames [1, 4, 84, 84] to the network's input: ``levels``, or ``perception.events``.
+        eyes: what the network sees.
 
     Returns: what was drawn. Raises: UsageError for another ending or number of points, or without Pong.
     """
@@ -101,7 +103,8 @@ def record(
         raise UsageError(f"{path}: a clip ends in .gif or .mp4.")
     if not 0 <= skip <= 20:
         raise UsageError(f"Skip 0 to 20 points, not {skip}: the 21st may end the game.")
-    clip = Clip(_play(layers, see, seed, max(1, round(seconds * DECISIONS_A_SECOND)), skip), title, unit)
+    count = max(1, round(seconds * DECISIONS_A_SECOND))
+    clip = Clip(_play(layers, agents.EYES[eyes], seed, count, skip), title, unit, eyes)
     pictures = draw(clip)
     with safe_write.aside(path) as part:
         _write(part, pictures)
@@ -120,7 +123,7 @@ def _play(
     while len(moments) < count and not over:
         x = see(frames[None])
         *activity, q = (values[0].cpu().numpy() for values in layers(x))
-        ball = (frames[-1, COURT] > 150).any()  # paddles are darker
+        ball = (frames[STACK - 1, COURT] > 150).any()  # paddles are darker
         if moments or (sum(score) >= skip and ball):
             moments.append(Moment(decision, (score[0], score[1]), game.render(), x[0].numpy(), activity, q))
         frames, reward, ended, cut, _ = game.step(int(ACTIONS[q.argmax()]))
@@ -172,10 +175,10 @@ def colours(values: npt.NDArray[Any], top: float) -> Picture:
     return CIVIDIS[np.clip(np.rint(values * (SHADES - 1) / top), 0, SHADES - 1).astype(int)]
 
 
-def eye(seen: npt.NDArray[Any]) -> Picture:
-    """Draw what came last: the latest picture [4, ...], or the latest events [6, ...], ON before OFF."""
-    if len(seen) == STACK:
-        return colours(seen[-1], MOST)
+def eye(seen: npt.NDArray[Any], eyes: agents.Eyes) -> Picture:
+    """Draw what came last of seen [C, rows, columns]: the picture, or the events, ON before OFF."""
+    if eyes != "events":
+        return colours(seen[STACK - 1], MOST)
     on, off = seen[-2:, ..., None] > 0
     return np.where(on, _rgb(figures.BLUE), np.where(off, _rgb(figures.ORANGE), _rgb("#F2F2F2")))
 
@@ -197,8 +200,8 @@ def _picture(moment: Moment, clip: Clip, tops: list[float], gap: float) -> Pictu
     opponent, network = moment.score
     _text(pen, (6, 4), f"{clip.title or 'A network'} plays the green paddle", bold=True)
     _text(pen, (LEFT + ACROSS, 4), f"{opponent} : {network}, decision {moment.decision}", anchor="ra")
-    _paste(image, eye(moment.seen).repeat(3, axis=0).repeat(3, axis=1), (LEFT, 46))
-    if len(moment.seen) == STACK:
+    _paste(image, eye(moment.seen, clip.eyes).repeat(3, axis=0).repeat(3, axis=1), (LEFT, 46))
+    if clip.eyes != "events":
         _text(pen, (LEFT, 28), "The network sees")
     else:
         _text(pen, (LEFT, 28), "Events:")

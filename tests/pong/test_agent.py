@@ -1,5 +1,6 @@
 """The Pong agent's executions, its teaching and its steps: equal where they claim it, else told apart."""
 
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,6 @@ from snn_course.pong import (
     emulator,
     imitate,
     network,
-    perception,
     spikes,
 )
 from snn_course.pong.spikes import LevelNet
@@ -294,6 +294,9 @@ def teach(monkeypatch, tmp_path, teacher):
         run.begin(5)
         student = lively(network.q_network(), 3)
 
+        def asked(frames):
+            return teacher(emulator.levels(frames))
+
         def progress(items, label):
             for item in items:
                 if item == killed_at:
@@ -301,7 +304,7 @@ def teach(monkeypatch, tmp_path, teacher):
                 yield item
 
         monkeypatch.setattr(run, "progress", progress)
-        told = imitate.imitate(run, "student", student, teacher, recipe, **options)
+        told = imitate.imitate(run, "student", student, asked, recipe, emulator.levels, **options)
         return student.state_dict(), [{k: v for k, v in entry.items() if k != "seconds"} for entry in told]
 
     return teach
@@ -475,10 +478,15 @@ def flat(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------------- agents
 
 
+def eyes_of(name: str) -> agents.Eyes:
+    """Let one agent see events, one its last action too, and the others pictures."""
+    return {"events": "events", "aware": "known"}.get(name, "levels")
+
+
 def trained(name: str) -> nn.Module:
     """Give an agent as it is when it is kept."""
-    net = agents.build(name)
-    channels = len(perception.CHANNELS) if name == "events" else 4
+    net = agents.build(name, eyes_of(name))
+    channels = agents.CHANNELS[eyes_of(name)]
     lively(getattr(net, "body", net), 0)
     if name in agents.BITS:
         net.calibrate(seen(20, 0))
@@ -497,7 +505,8 @@ def shipped(tmp_path, monkeypatch):
 
 def put(folder: Path, name: str, net: nn.Module, rewards: str = "[1.0]") -> None:
     torch.save(net.state_dict(), folder / f"{name}.pt")
-    (folder / f"{name}.json").write_text(f'{{"rewards": {rewards}}}', encoding="utf-8")
+    eyes = f', "eyes": "{eyes_of(name)}"' if eyes_of(name) == "known" else ""  # older cards do not tell
+    (folder / f"{name}.json").write_text(f'{{"rewards": {rewards}{eyes}}}', encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", agents.NAMES)
@@ -505,11 +514,14 @@ def test_each_agent_comes_back_and_plays(name, shipped):
     net = trained(name).eval()
     put(shipped, name, net)
     agent = agents.load(name, "quick")
-    frames = np.random.default_rng(0).integers(80, 160, (6, 4, 84, 84), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(80, 160, (6, 5, 84, 84), dtype=np.uint8)
+    frames[:, -1] = np.array([0, 2, 3, 2, 3, 0])[:, None, None]  # the last actions
     x = agent.see(frames)
     assert torch.equal(agent.net(x), net(x).detach())
     assert agent.policy(frames).tolist() == net(x).argmax(1).tolist()
-    assert not torch.equal(agents.build(name)(x), agent.net(x))
+    assert agent.eyes == eyes_of(name)
+    assert not torch.equal(agents.build(name, agent.eyes)(x), agent.net(x))
+    assert torch.equal(agent.answers(frames), agent.net(x))
     assert not any(p.requires_grad for p in agent.net.parameters())
     if name in agents.BITS:
         assert agents.chip(agent) is agent.net
@@ -517,12 +529,15 @@ def test_each_agent_comes_back_and_plays(name, shipped):
         assert (spec.act_bits, spec.weight_bits) == agents.BITS[name]
 
 
-def test_the_better_of_two_teaches(shipped):
+def test_the_best_player_teaches(shipped):
     put(shipped, "pqn", network.q_network(), "[20, 18]")
     put(shipped, "dqn", network.q_network(), "[21, 10]")
     assert agents.teacher("quick").name == "pqn"
     put(shipped, "dqn", network.q_network(), "[19.5]")
     assert agents.teacher("quick").name == "dqn"
+    put(shipped, "aware", network.wider(network.q_network()), "[20]")
+    assert agents.teacher("quick").name == "aware"
+    (shipped / "aware.pt").unlink()
     (shipped / "pqn.pt").unlink()
     put(shipped, "dqn", network.q_network(), "[-21]")
     assert agents.teacher("quick").name == "dqn"
@@ -565,12 +580,12 @@ def test_episodes_without_sticky_actions_are_those_that_are_reported(name, float
     asked = {}
 
     def play(policy, seeds, most, sticky):
-        asked.update(q=policy(np.zeros((1, 4, 84, 84), np.uint8)), seeds=[*seeds], sticky=sticky)
+        asked.update(q=policy(np.zeros((1, 5, 84, 84), np.uint8)), seeds=[*seeds], sticky=sticky)
         return [emulator.Played(seed, 21.0, 9) for seed in seeds]
 
-    def policy(net):
+    def policy(net, eyes):
         asked["float"] = not isinstance(net, LevelNet)
-        return lambda frames: network.greedy(net, emulator.levels(frames))
+        return lambda frames: network.greedy(net, agents.EYES[eyes](frames))
 
     monkeypatch.setattr(emulator, "play", play)
     monkeypatch.setattr(agents, "policy", policy)
@@ -702,6 +717,26 @@ def test_a_short_last_round_is_left_out():
     curve[-1]["steps"] = 260.0
     assert curves.rounds(curve) == curve
     assert (curves.rounds(curve[:1]), curves.rounds([])) == (curve[:1], [])
+
+
+def test_who_goes_on_has_learnt_from_all_frames_before():
+    card = {"curve": [{"steps": 500_000.0}, {"steps": 1e6}]}
+    assert accounts.frames_of(card) == 4.0
+    assert accounts.frames_of(card | {"before": 5e6}) == 24.0
+    assert accounts.frames_of({}) == "-"
+
+
+def test_the_aware_learner_begins_as_pqns_player_plays(shipped):
+    net = lively(network.q_network(), 0)
+    put(shipped, "pqn", net)
+    card = json.loads((shipped / "pqn.json").read_text(encoding="utf-8"))
+    (shipped / "pqn.json").write_text(json.dumps(card | {"curve": [{"steps": 7.0}]}), encoding="utf-8")
+    begun = capstone.begin(capstone.Config(scale="quick", step="train", learner="aware"))
+    assert (begun.eyes, begun.decisions) == ("known", 7.0)
+    x = seen(5, 1, channels=6)
+    assert torch.equal(begun.net(x), net(x[:, :4]))
+    new = capstone.begin(capstone.Config(scale="quick", step="train"))
+    assert (new.eyes, new.decisions) == ("levels", 0)
 
 
 def test_a_curve_tells_whether_it_counts_points_or_episodes():

@@ -74,7 +74,7 @@ def test_training_meets_no_seed_that_judges(learner, seed, monkeypatch):
     learn = {
         "pqn": lambda: pqn.learn(run, "x", net, pqn.Recipe()),
         "dqn": lambda: dqn.learn(run, "x", net, dqn.Recipe()),
-        "imitate": lambda: imitate.imitate(run, "x", net, net, imitate.Recipe()),
+        "imitate": lambda: imitate.imitate(run, "x", net, net, imitate.Recipe(), emulator.levels),
     }[learner]
     with pytest.raises(Asked):
         learn()

@@ -140,15 +140,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def differences(decisions: int, change: Change = lambda screens: screens) -> int:
-    """Count the decisions in which a live agent's levels differ from those of Gymnasium's wrappers."""
-    game, other, stack = latency.Game(0, sticky=0.0), emulator.single(sticky=0.0, noop_max=0), latency.Stack()
+    """Count the decisions in which a live agent knows something else than Gymnasium's wrappers tell."""
+    game, other = latency.Game(0, sticky=0.0), emulator.single(sticky=0.0, noop_max=0)
+    stack, last = latency.Stack(emulator.known), 0
     frames, wrong = other.reset(seed=0)[0], 0
     for action in ACTIONS[np.random.default_rng(0).integers(3, size=decisions)]:
-        seen = stack.push(latency.preprocess(change(game.screens)))
-        assert seen.shape == (1, *emulator.SHAPE)
-        wrong += not torch.equal(seen[0], emulator.levels(frames))
-        game.step(int(action))
-        frames = other.step(int(action))[0]
+        seen = stack.push(latency.preprocess(change(game.screens)), last)
+        assert seen.shape == (1, *emulator.KNOWN)
+        wrong += not torch.equal(seen, emulator.known(frames[None]))
+        last = int(action)
+        game.step(last)
+        frames = other.step(last)[0]
     other.close()
     return wrong
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def stacks():
-    """Stacks [32, 4, 84, 84] of random play: starts of games, rallies and points."""
+    """Frames [32, 5, 84, 84] of random play: starts of games, rallies and points."""
     env, frames = emulator.many(4, seed=11)
     rng, found = np.random.default_rng(0), [frames.copy()]
     for number in range(1, 106):
@@ -35,6 +35,70 @@ def net(stacks):
     network.start(made.parts)
     made.calibrate(emulator.levels(stacks))
     return made.to_integers()
+
+
+# ---------------------------------------------------------------------- the last action
+
+
+def test_frames_tell_the_last_action_in_both_emulators():
+    (env, frames), game = emulator.many(2, seed=1), emulator.single()
+    alone = game.reset(seed=1)[0]
+    for action in (0, 2, 3, 2):
+        assert frames.shape == (2, 5, 84, 84)
+        assert alone.shape == (5, 84, 84)
+        frames, *_ = env.step(np.array([action, 3]))
+        alone = game.step(action)[0]
+        assert (frames[0, -1] == action).all()
+        assert (frames[1, -1] == 3).all()
+        assert (alone[-1] == action).all()
+    for begun in (env.reset(seed=2)[0], game.reset(seed=2)[0]):
+        assert not begun[-1].any()  # nothing was done in the new game
+    env.close()
+    game.close()
+
+
+def test_a_new_game_knows_no_action_of_the_one_before():
+    class Ending:
+        def step(self, action):
+            return (
+                np.ones((3, 4, 84, 84), np.uint8),
+                np.zeros(3),
+                np.array([0, 1, 0]) > 0,
+                np.array([0, 0, 1]) > 0,
+                {},
+            )
+
+    frames, *_ = emulator.Games(Ending()).step(np.array([2, 2, 2]))
+    assert frames[:, -1, 0, 0].tolist() == [2, 0, 0]
+
+
+def test_the_paddles_columns_are_lit_where_the_agent_went(stacks):
+    for action, lit in ((0, None), (2, 4), (3, 5)):
+        frames = emulator.with_last(stacks[:, :4], np.full(len(stacks), action))
+        known = emulator.known(frames)
+        assert known.shape == (32, *emulator.KNOWN)
+        assert torch.equal(known[:, :4], emulator.levels(frames))
+        for plane in (4, 5):
+            here = known[:, plane, :, emulator.PADDLE]
+            assert (here == (emulator.FULL if plane == lit else 0)).all()
+            assert known[:, plane].sum() == here.sum()  # and nowhere else
+
+
+def test_the_agents_paddle_moves_in_its_columns(stacks):
+    """Of all that moves in the right quarter, most is in these two columns: walls and score are cut off."""
+    right = emulator.levels(stacks)[4:, :4, :, -10:].double().std((0, 1)).sum(0)  # [columns]
+    assert sorted(right.argsort()[-2:].tolist()) == [column - 32 for column in range(36, 38)]
+
+
+def test_wider_eyes_change_nothing_until_they_learn(stacks):
+    torch.manual_seed(0)
+    net = network.q_network()
+    wide = network.wider(net)
+    up = emulator.known(emulator.with_last(stacks[:, :4], np.full(len(stacks), 2)))
+    assert torch.equal(wide(up), net(up[:, :4]))
+    wide(up).square().sum().backward()
+    assert wide.parts[0].weight.grad[:, 4].abs().max() > 0
+    assert not wide.parts[0].weight.grad[:, 5].any()  # that plane is dark
 
 
 # ---------------------------------------------------------------------- events
@@ -82,13 +146,13 @@ def test_shape_range_and_repetition(stacks):
 
 
 def test_a_resting_scene_sends_nothing(stacks):
-    rest = np.repeat(stacks[:, -1:], 4, axis=1)
+    rest = np.repeat(stacks[:, 3:4], 5, axis=1)
     assert not perception.events(rest).any()
     assert perception.mean_events(perception.events(rest)) == (0, 0)
 
 
 def test_channels_are_in_the_order_that_is_written():
-    frames = np.full((1, 4, 84, 84), 87, dtype=np.uint8)
+    frames = np.full((1, 5, 84, 84), 87, dtype=np.uint8)
     frames[0, 2:, 14, 2] = 236  # a ball comes up between the second and the third picture
     frames[0, 3, 14, 2] = 87  # and is gone in the fourth
     seen = perception.events(frames)
@@ -144,7 +208,7 @@ def test_an_mp4_has_the_same_size(tmp_path):
 
 
 def test_a_silent_network_shows_no_spikes(tmp_path, net):
-    clip = watch.record(tmp_path / "silent.gif", silent, seconds=0.2, skip=0, see=perception.events)
+    clip = watch.record(tmp_path / "silent.gif", silent, seconds=0.2, skip=0, eyes="events")
     assert watch.titles(clip.moments[0], clip.unit) == [
         "convolution 1, 16 filters: 0 spikes",
         "dense layer, 128 neurons: 0 spikes",
