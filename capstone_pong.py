@@ -92,6 +92,7 @@ from snn_course.pong import (
 )
 from snn_course.pong import watch as film
 from snn_course.pong.spikes import FloatQ, IfNet, LevelNet, free_running, highest_level
+from snn_course.runs.compute import seed_all
 
 import torch
 from torch import Tensor, nn
@@ -177,7 +178,7 @@ Run = lesson.Run
 # %% [markdown]
 # ## 1. One network, three executions
 #
-# The network has 114,000 weights: three 3 x 3 convolutions with stride 2, a dense layer of
+# The network has 113,000 weights: three 3 x 3 convolutions with stride 2, a dense layer of
 # 128 neurons, and three Q. It has no batch norm and no other kernels than the chip has, so
 # that what learns is what the chip computes.
 #
@@ -521,6 +522,7 @@ def spikes_from_teacher(config: Config, run: Run, teacher: agents.Agent, x: Tens
 
 def spikes_alone(config: Config, run: Run, x: Tensor) -> Learnt:
     """Let a spiking network learn to play by itself."""
+    seed_all(run.seed)  # so that it owes nothing to what was drawn for the first network
     steps = agents.STEPS["direct"]
     net = FloatQ(steps)
     network.start(net.body.parts[:-1])

@@ -12,7 +12,6 @@ from snn_course.runs import metrics_file, wording
 from snn_course import UsageError, results_dir
 from snn_course.pong import checkpoints, judging, network
 from snn_course.pong.checkpoints import SHIPPED
-from snn_course.pong.emulator import KNOWN
 
 Table = Mapping[str, Any]
 PARTS = {
@@ -26,10 +25,10 @@ PARTS = {
     "sparsify": "Reward against spikes",
 }
 CHOICES = """\
-**Architecture.** One Q-network in all executions: 4 pictures of the court (31x42, 4 bits) and 2 planes that
-tell the last action, three 3x3 convolutions with stride 2 (16, 32, 32 filters), a dense layer of 128, and Q
-of three actions; {size:,} weights and biases. There are no norms, so that what learns is what the chip
-computes, and no other kernels than the AKD1000 has.
+**Architecture.** One Q-network in all executions: 4 pictures of the court (31x42, 4 bits), three 3x3
+convolutions with stride 2 (16, 32, 32 filters), a dense layer of 128, and Q of three actions;
+{size:,} weights and biases. Who knows its last action gets 2 planes more, of 144 weights each. There are no
+norms, so that what learns is what the chip computes, and no other kernels than the AKD1000 has.
 
 **Policy.** The best Q, always. Sticky actions (0.25) stay on when an agent is judged. The benchmark has a
 second table without them, beside the players that were published so.
@@ -47,7 +46,7 @@ def page(scale: str, tables: Sequence[Table]) -> str:
         tables: with title, columns and rows, as in metrics.json.
     """
     found = {part: metrics for part in PARTS if (metrics := measured(part, scale)) is not None}
-    choices = CHOICES.format(size=network.size(network.q_network(channels=KNOWN[0])))
+    choices = CHOICES.format(size=network.size(network.q_network()))
     parts = [choices, *_perception(scale)]
     for part, metrics in found.items():
         parts += [f"**{PARTS[part]}.** {_sentences(metrics)}", *map(_markdown, metrics["tables"])]

@@ -81,7 +81,7 @@ def test_the_page_tells_own_measures_and_names_what_is_missing(tmp_path, monkeyp
     found = metrics("sparsify", [goal("fewer spikes", 6.25, True), goal("reward", 1.5, False)], [table])
     metrics_file.write(folder / "metrics.json", found)
     page = write_up.page("cpu", [{"title": "Speed", "columns": ["on", "ms"], "rows": [["chip", "0.2"]]}])
-    assert "113,587 weights and biases" in page  # 880 + 4640 + 9248 + 98432 + 387
+    assert "113,299 weights and biases" in page  # 592 + 4640 + 9248 + 98432 + 387
     assert "| Rows | x |\n| --- | ---: |\n| a | 7.5 |" in page
     assert "| Speed: on | ms |" in page
     assert "**What worked.** fewer spikes (sparsify) 6.25." in page
