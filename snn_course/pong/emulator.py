@@ -67,8 +67,8 @@ def levels(frames: Frames) -> torch.Tensor:
 def known(frames: Frames) -> torch.Tensor:
     """Give all that the network knows of frames [B, 5, 84, 84]: uint8 [B, 6, rows, columns].
 
-    That are ``levels``, and two planes: the paddle's columns are lit in one if the agent last went up, in the
-    other if it went down.
+    These are ``levels``, and two planes: the paddle's columns are lit in one if the agent last went up, in
+    the other if it went down.
     """
     last = torch.from_numpy(frames[:, STACK, 0, 0].astype(np.int64))  # ALE's number
     up_or_down = torch.from_numpy(ACTIONS[1:])

@@ -55,7 +55,7 @@ def start(layers: Iterable[Any]) -> None:
 def wider(net: nn.Module) -> QuantNet:
     """Give a network that sees pictures the planes of the last action too; it plays as before.
 
-    The new weights are 0. Drawn at random, the planes would outshine the few pixels of ball and paddles.
+    The new weights are 0: random ones would disturb what it has learnt.
     """
     wide = q_network(channels=KNOWN[0])
     weights = dict(net.state_dict())
