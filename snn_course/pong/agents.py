@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 Eyes = Literal["levels", "known", "events"]
-EYES: dict[Eyes, Callable[[emulator.Frames], torch.Tensor]] = {
+EYES: dict[Eyes, emulator.See] = {
     "levels": emulator.levels,
     "known": emulator.known,
     "events": perception.events,

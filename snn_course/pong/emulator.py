@@ -49,6 +49,8 @@ GREY, GREYS_A_LEVEL = 87, 4
 Frames = npt.NDArray[np.uint8]
 Policy = Callable[[Frames], npt.NDArray[np.int64]]
 """From frames [B, 5, 84, 84] to actions [B], 0 .. 2."""
+See = Callable[[Frames], torch.Tensor]
+"""From frames [B, 5, 84, 84] to the input of a network."""
 
 
 def levels(frames: Frames) -> torch.Tensor:

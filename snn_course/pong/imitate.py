@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from snn_course.pong import pqn
-from snn_course.pong.emulator import Frames, many
+from snn_course.pong.emulator import Frames, See, many
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
 
@@ -60,7 +60,7 @@ def imitate(
     student: nn.Module,
     teacher: Callable[[Frames], torch.Tensor],
     recipe: Recipe,
-    see: Callable[[Frames], torch.Tensor],
+    see: See,
     loss: Loss | None = None,
 ) -> pqn.History:
     """Train ``student`` to choose as ``teacher`` does, or go on where a killed run of this ``name`` stopped.
@@ -98,7 +98,7 @@ class _Lesson:
     teacher: Callable[[Frames], torch.Tensor]
     optimizer: torch.optim.Optimizer
     recipe: Recipe
-    see: Callable[[Frames], torch.Tensor]
+    see: See
     loss: Loss
 
     def round(self, run: Run, name: str, updates: range, total: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ from typing import Any
 from snn_course import UsageError
 from snn_course.akida_bridge.chip import to_frames
 from snn_course.costs import latency as costs
-from snn_course.pong.emulator import ACTIONS, SIDE, STACK, STICKY, Frames, levels, single
+from snn_course.pong.emulator import ACTIONS, SIDE, STACK, STICKY, See, levels, single
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ def preprocess(screens: Screens) -> Picture:
 class Stack:
     """The latest four pictures, a game starts with three of zeros; and what was done last."""
 
-    def __init__(self, see: Callable[[Frames], torch.Tensor] = levels) -> None:
+    def __init__(self, see: See = levels) -> None:
         self.see = see
         self.frames = np.zeros((1, STACK + 1, SIDE, SIDE), np.uint8)
 
@@ -144,7 +144,7 @@ def measure(
     decisions: int = 300,
     warm_up: int = 20,
     seed: int = 0,
-    see: Callable[[Frames], torch.Tensor] = levels,
+    see: See = levels,
 ) -> dict[str, Seconds]:
     """Time the decisions of a live game, after some that do not count.
 

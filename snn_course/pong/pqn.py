@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from snn_course.pong.emulator import ACTIONS, Frames, levels, many
+from snn_course.pong.emulator import ACTIONS, Frames, See, levels, many
 from snn_course.pong.network import GAMMA
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
@@ -56,10 +56,6 @@ class Recipe:
 
 
 History = list[dict[str, float]]
-
-
-See = Callable[[Frames], torch.Tensor]
-"""From frames [B, 5, 84, 84] to the input of a network."""
 
 
 def learn(run: Run, name: str, net: nn.Module, recipe: Recipe, see: See = levels) -> History:

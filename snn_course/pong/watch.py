@@ -14,7 +14,7 @@ from typing import Any, Literal
 from snn_course.runs import figures
 from snn_course import UsageError, safe_write
 from snn_course.pong import agents
-from snn_course.pong.emulator import ACTIONS, COURT, NAMES, STACK, Frames, single
+from snn_course.pong.emulator import ACTIONS, COURT, NAMES, STACK, See, single
 
 import numpy as np
 import numpy.typing as npt
@@ -112,9 +112,7 @@ def record(
 
 
 @torch.no_grad()
-def _play(
-    layers: Layers, see: Callable[[Frames], torch.Tensor], seed: int, count: int, skip: int
-) -> list[Moment]:
+def _play(layers: Layers, see: See, seed: int, count: int, skip: int) -> list[Moment]:
     """Play until there are ``count`` moments, or the game ends. The first has the ball in play."""
     game = single(render=True)
     frames, _ = game.reset(seed=seed)
