@@ -108,7 +108,9 @@ def front(spots: Sequence[Spot]) -> list[Spot]:
     return kept
 
 
-def draw_front(run: Run, spots: Sequence[Spot], plain: Spot, best: Spot, free: str = "") -> None:
+def draw_front(
+    run: Run, spots: Sequence[Spot], plain: Spot, best: Spot, least: float, free: str = ""
+) -> None:
     """Draw reward against spikes.
 
     Args:
@@ -116,6 +118,7 @@ def draw_front(run: Run, spots: Sequence[Spot], plain: Spot, best: Spot, free: s
         spots: all agents.
         plain: which of them the others are held against.
         best: which of them is kept.
+        least: reward that was asked for.
         free: label of the free-running ones, where there are some.
     """
     fig, (ax,) = figures.new(title_of_front(plain, best), size=(8.5, 3.8))
@@ -129,7 +132,7 @@ def draw_front(run: Run, spots: Sequence[Spot], plain: Spot, best: Spot, free: s
     if free:
         ax.plot([], [], "s", mfc="none", color=figures.GREY, label=free)
     ax.plot([], [], "-", color=figures.GREY, label="Pareto front")
-    ax.axhline(plain.reward - 1, color=figures.GREY, ls=":", label=f"{plain.name}, 1 point lost")
+    ax.axhline(least, color=figures.GREY, ls=":", label="a point below the teacher")
     ax.set(xlabel="spikes of a decision (T: 15 with 4 bits, 3 with 2)", ylabel="reward of an episode")
     ax.set_xlim(left=0)
     figures.legend_outside(ax)
@@ -138,15 +141,19 @@ def draw_front(run: Run, spots: Sequence[Spot], plain: Spot, best: Spot, free: s
 
 def draw_front_of_cards(run: Run, frames: emulator.Frames) -> None:
     """Draw the front of the chip's agents: rewards by their cards, spikes counted on frames."""
+    scale = run.config.scale
+    teacher = agents.best_teacher(scale)
+    cards = checkpoints.cards((teacher, *agents.BITS), scale)
+    told = {name: judging.report_of(card) for name, card in cards.items()}
+    asked = told.pop(teacher, None)
     spots = {}
-    for name, card in checkpoints.cards(agents.BITS, run.config.scale).items():
-        report = judging.report_of(card)
+    for name, report in told.items():
         if report is not None:
-            agent = agents.load(name, run.config.scale)
+            agent = agents.load(name, scale)
             spikes = compare.spikes_of(agents.chip(agent), agent.see(frames))
             spots[name] = Spot(name, spikes, report.mean, report.error)
-    if {"four", "sparse"} <= set(spots):
-        draw_front(run, list(spots.values()), spots["four"], spots["sparse"])
+    if asked is not None and {"four", "sparse"} <= set(spots):
+        draw_front(run, list(spots.values()), spots["four"], spots["sparse"], asked.mean - 1)
 
 
 # ---------------------------------------------------------------------- the benchmark

@@ -104,13 +104,14 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
     monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "journal.md"))
     chosen = []
+    teacher = 5  # judged after two students without a price and three with one
 
     def play(policy, seeds, most, sticky=emulator.STICKY):
         choosing = seeds[0] in judging.CHOICE
         if choosing:
             chosen.append(seeds)
         number = (len(chosen) - 1) // 2  # each point is judged as levels, then as free-running spikes
-        good = choosing and number in (0, lucky)
+        good = choosing and number in (lucky, teacher)
         return [emulator.Played(seed, 20.0 if good else -20.0, 9) for seed in seeds]
 
     monkeypatch.setattr(emulator, "play", play)
@@ -120,7 +121,7 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
     config = capstone.Config(scale="quick", step="sparsify", pictures=100, **quick())
     metrics = lesson.execute(capstone.main, config, ROOT / "capstone_pong.py")
     kept = [m for m in metrics["measures"] if m["name"].endswith(": reward")]
-    price = (0.5, 1, 8)[lucky - 2]
+    price = (4, 8, 12)[lucky - 2]
     assert [(m["name"], m["mean"]) for m in kept] == [(f"price {price:g}: reward", -20.0)]
     assert "seeds 40000 to 40001" in kept[0]["note"]
 
