@@ -20,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
 
+from snn_course.costs import memory
 from snn_course.networks import neurons, recurrent, twins
 from snn_course.networks.peers import peers
 
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each comparison")
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
+    memory.keep_freed()  # as in a training: fresh pages would cost more than the pass
     leaky_neurons(rounds)
     training_step(rounds)
     other_scans(rounds)
