@@ -1,6 +1,6 @@
 """How fast the scans are, beside other libraries and beside what memory allows: ratios within one run.
 
-    python benchmarks/scans.py                 # about two minutes on one core
+    python benchmarks/scans.py                 # about a minute on one core
     python benchmarks/scans.py --rounds 30     # on a busy machine
 
 Everything runs in turn, round after round, on one thread, and the fewest CPU seconds of each count: so other
@@ -35,14 +35,17 @@ Work = Callable[[], Any]
 
 
 def fewest(works: dict[str, Work], rounds: int) -> dict[str, float]:
-    """Give the fewest CPU milliseconds of each, of some rounds in turn after one to warm up."""
+    """Give the fewest CPU milliseconds of each, of some rounds in turn.
+
+    Each is timed right after a run that is not: so the memory that it takes is at hand, whoever ran before.
+    """
     best = dict.fromkeys(works, float("inf"))
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, work in works.items():
+            work()
             begun = time.process_time()
             work()
-            if number:
-                best[name] = min(best[name], 1000 * (time.process_time() - begun))
+            best[name] = min(best[name], 1000 * (time.process_time() - begun))
     return best
 
 
@@ -162,7 +165,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each comparison")
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    memory.keep_freed()  # as in a training: fresh pages would cost more than the pass
+    memory.keep_freed()  # as a training does: fresh pages cost more than the pass
     leaky_neurons(rounds)
     training_step(rounds)
     other_scans(rounds)
