@@ -284,12 +284,13 @@ def keep(
 ) -> judging.Report:
     """Judge an agent and keep it; a teacher gets episodes by which it may be chosen, too.
 
-    ``before`` are the decisions of the player from which it went on.
+    ``before`` are the decisions of the player from which it went on, if there was one.
     """
     policy = agents.policy(net, eyes)
     report = headline(config, policy)
-    card: dict[str, Any] = {"curve": curve, "eyes": eyes, "before": before}
-    card["reports"] = [report.told()]
+    card: dict[str, Any] = {"curve": curve, "eyes": eyes, "reports": [report.told()]}
+    if before:
+        card["before"] = before
     if name in agents.TEACHERS:
         card["choice"] = chosen_by(config, policy).told()
     checkpoints.keep(run, name, net, card)
