@@ -83,7 +83,7 @@ def steps_of(name: str) -> int:
 
 
 def play(settings: Settings, name: str, device: str, x: torch.Tensor) -> dict[str, Any]:
-    """Play the episodes of one execution, and give its Q for the inputs x [B, 4, H, W].
+    """Play the episodes of one execution, and give its Q for the inputs x [B, C, H, W].
 
     Returns: "played", what each ``emulator.Played`` holds; and "q" [B, 3] of executions of the agent.
     """

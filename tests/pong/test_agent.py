@@ -602,7 +602,7 @@ def test_levels_play_the_most_episodes_and_the_others_the_first_of_them(name, co
     monkeypatch.setattr(
         emulator, "play", lambda _policy, seeds, _most: [emulator.Played(seed, 21.0, 9) for seed in seeds]
     )
-    x = torch.zeros(1, *emulator.SHAPE)
+    x = agents.load("sparse", "quick").see(np.zeros((1, 5, 84, 84), np.uint8))
     found = capstone.play_one(capstone.Config(episodes=5, trials=3), name, "cpu", x)
     assert [seed for seed, *_ in found["played"]] == [40_000 + n for n in range(count)]
     assert found["q"].shape == (1, 3)
