@@ -118,7 +118,7 @@ def draw_front(
         spots: all agents.
         plain: which of them the others are held against.
         best: which of them is kept.
-        least: reward that was asked for.
+        least: a point below the reward of the teacher: who is kept should not earn less.
         free: label of the free-running ones, where there are some.
     """
     fig, (ax,) = figures.new(title_of_front(plain, best), size=(8.5, 3.8))
