@@ -715,9 +715,11 @@ class Both:
 
 # %% [markdown]
 # Three prices give three agents, each going on from the one before, beside the 4-bit and
-# 2-bit ones: a *Pareto front* of reward against spikes. Which one is kept? The rule is set
-# beforehand: of those that lose at most a point of their teacher's, the one with the fewest
-# spikes. It is chosen by episodes that choose, and then judged by others.
+# 2-bit ones: a *Pareto front* of reward against spikes. Which one is kept? Of those that lose
+# at most a point of their teacher's, the one with the fewest spikes. But the cheapest of
+# several that seem good enough is easily one that was lucky: on other episodes it loses more.
+# So a reward counts here less its standard error. It is chosen by episodes that choose, and
+# then judged by others.
 
 
 # %%
@@ -736,8 +738,8 @@ class Point:
 
     @property
     def worst(self) -> float:
-        """The lower reward of both executions; free-running spikes may lose a point more."""
-        return min(self.reward, self.free + 1)
+        """The lower reward of both: levels less their error; free-running spikes may lose a point more."""
+        return min(self.reward - self.error, self.free + 1)
 
     @property
     def spot(self) -> charts.Spot:

@@ -128,3 +128,20 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
 
 def quick():
     return {key: capstone.SCALES["quick"][key] for key in ("episodes", "trials", "longest")}
+
+
+@pytest.mark.parametrize(
+    ("reward", "error", "free", "kept"),
+    [
+        (18.9, 0.3, 18.0, "cheap"),
+        (18.9, 0.5, 18.0, "dear"),  # within the point, but for its error
+        (18.9, 0.3, 17.4, "dear"),  # as free-running spikes it loses more than two
+        (18.4, 0.0, 18.0, "dear"),
+    ],
+)
+def test_the_cheapest_is_kept_if_its_reward_less_its_error_is_within_the_point(reward, error, free, kept):
+    spikes = {"dear": 320.0, "cheap": 200.0}
+    dear = capstone.Point("dear", None, [], 19.0, 0.2, 19.0, spikes["dear"], 0.0)
+    cheap = capstone.Point("cheap", None, [], reward, error, free, spikes["cheap"], 0.0)
+    assert capstone.cheapest([dear, cheap], least=18.5).name == kept
+    assert capstone.cheapest([dear, cheap], least=20.0).name == "dear"
