@@ -110,7 +110,7 @@ class Config(lesson.Config):
 
     learner: Literal["pqn", "dqn", "aware"] = "pqn"
     """Of train: from many games at once, without a replay buffer; the classic way, with one; or PQN's player
-    learns on, aware of its last action."""
+    learns on, aware of its last action. With --seeds 3 the second and third seed train that player, too."""
 
     decisions: Annotated[int, lesson.Range(2_000, 100_000_000)] = 5_000_000
     """Of train: decisions (4 frames each) to learn from."""
@@ -336,21 +336,35 @@ class Begun:
     """From which its weights have learnt already."""
 
 
-def begin(config: Config) -> Begun:
+def begin(config: Config, run: Run) -> Begun:
     """Give a learner a new network, or PQN's player with wider eyes."""
     if config.learner == "aware":
-        player = agents.load("pqn", config.scale)
-        learnt = checkpoints.card(player.path)["curve"][-1]["steps"]
-        return Begun(network.wider(player.net), "known", learnt)
+        player, learnt = pqn_player(config, run)
+        return Begun(network.wider(player), "known", learnt)
+    return Begun(untrained(), "levels", 0)
+
+
+def untrained() -> ab.QuantNet:
+    """Draw a new network."""
     net = network.q_network()
     network.start(net.parts[:-1])
-    return Begun(net, "levels", 0)
+    return net
+
+
+def pqn_player(config: Config, run: Run) -> tuple[nn.Module, float]:
+    """Give PQN's player and from how many decisions it learnt. With several seeds each trains its own."""
+    if run.is_first_seed:
+        player = agents.load("pqn", config.scale)
+        return player.net, checkpoints.card(player.path)["curve"][-1]["steps"]
+    net = untrained()
+    history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
+    return net, history[-1]["steps"]
 
 
 def train(config: Config, run: Run) -> None:
     """Train a conventional Q-network, a teacher for all that follows."""
     run.proof("frames and rewards of both emulators, 300 decisions", emulator.difference(300, run.seed), 0)
-    begun = begin(config)
+    begun = begin(config, run)
     net = begun.net
     goal = None
     if config.learner == "pqn":
@@ -665,7 +679,8 @@ def on_chip(run: Run, name: str, net: ab.QuantNet, x: Tensor) -> tuple[float, fl
     apart = ab.predict(model, x) - q
     run.proof(f"{name}: Akida's Q - own", apart.abs().max().item(), 0)
     run.measure(f"{name}: passes over the mesh", ab.map_model(model).passes, at_most=1)
-    ab.save(model, run.folder / f"{name}.fbz")
+    if run.is_first_seed:  # as the weights that are kept
+        ab.save(model, run.folder / f"{name}.fbz")
     return by_layers
 
 

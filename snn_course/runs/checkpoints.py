@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def keep(run: Run, name: str, net: "torch.nn.Module", card: dict[str, Any]) -> None:
-    """Keep weights and card in the run's folder, each whole or not at all."""
+    """Keep weights and card in the run's folder, each whole or not at all. First seed only."""
+    if not run.is_first_seed:
+        return
     run.keep(name, net.state_dict())
     told = provenance.describe(run.config, run.script, run.device)
     shown = {key: told[key] for key in ("command", "commit", "scale", "hardware", "versions", "config")}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from snn_course.runs import command, lesson
 from snn_course import ROOT, UsageError
@@ -24,6 +25,7 @@ from snn_course.pong import (
     emulator,
     imitate,
     network,
+    pqn,
     spikes,
 )
 from snn_course.pong.spikes import LevelNet
@@ -35,6 +37,7 @@ from torch import nn
 
 capstone = lesson.load("capstone_pong")
 SCRIPT = ROOT / "capstone_pong.py"
+FIRST = SimpleNamespace(is_first_seed=True)  # all that a learner's start asks of a run
 
 
 def seen(count: int, seed: int, channels: int = 4) -> torch.Tensor:
@@ -731,12 +734,29 @@ def test_the_aware_learner_begins_as_pqns_player_plays(shipped):
     put(shipped, "pqn", net)
     card = json.loads((shipped / "pqn.json").read_text(encoding="utf-8"))
     (shipped / "pqn.json").write_text(json.dumps(card | {"curve": [{"steps": 7.0}]}), encoding="utf-8")
-    begun = capstone.begin(capstone.Config(scale="quick", step="train", learner="aware"))
+    begun = capstone.begin(capstone.Config(scale="quick", step="train", learner="aware"), FIRST)
     assert (begun.eyes, begun.decisions) == ("known", 7.0)
     x = seen(5, 1, channels=6)
     assert torch.equal(begun.net(x), net(x[:, :4]))
-    new = capstone.begin(capstone.Config(scale="quick", step="train"))
+    new = capstone.begin(capstone.Config(scale="quick", step="train"), FIRST)
     assert (new.eyes, new.decisions) == ("levels", 0)
+
+
+def test_a_further_seed_of_the_aware_learner_trains_its_own_pqn_player(monkeypatch):
+    learnt = []
+
+    def learn(run, name, net, recipe):
+        learnt.append((run.seed, name, recipe.steps, net))
+        return [{"steps": 1000.0}, {"steps": 3000.0}]
+
+    monkeypatch.setattr(pqn, "learn", learn)
+    config = capstone.Config(scale="quick", step="train", learner="aware", decisions=3000)
+    begun = capstone.begin(config, SimpleNamespace(is_first_seed=False, seed=7))
+    [(*told, player)] = learnt
+    assert told == [7, "pqn", 3000]
+    assert (begun.eyes, begun.decisions) == ("known", 3000.0)
+    x = seen(5, 1, channels=6)
+    assert torch.equal(begun.net(x), player(x[:, :4]))
 
 
 def test_a_curve_tells_whether_it_counts_points_or_episodes():

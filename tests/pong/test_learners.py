@@ -356,6 +356,18 @@ def test_an_agent_comes_back_as_it_was_kept(agent):
     assert told["command"].endswith("capstone_pong.py --scale quick")  # here, a path outside the course
 
 
+def test_of_several_seeds_the_first_leaves_its_weights_and_its_own_card(agent):
+    first, second = network.q_network(), network.q_network()
+    checkpoints.keep(agent, "pqn", first, {"rewards": [20.0]})
+    agent.begin(1)
+    checkpoints.keep(agent, "pqn", second, {"rewards": [10.0]})
+    path, found = checkpoints.find("pqn", "quick"), network.q_network()
+    checkpoints.load(found, path)
+    assert same(found.state_dict(), first.state_dict())
+    told = checkpoints.card(path)
+    assert (told["seed"], told["rewards"]) == (0, [20.0])
+
+
 def test_ones_own_agent_goes_before_the_shipped_one(agent):
     shipped = checkpoints.SHIPPED / "pqn.pt"
     assert checkpoints.find("pqn", "quick") == shipped
