@@ -487,6 +487,29 @@ def test_machine_code_is_kept_on_disk(tmp_path: Any) -> None:
     assert list(tmp_path.rglob("*.nbi"))
 
 
+def test_machine_code_counts_until_a_source_of_its_folder_changes(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from snn_course.networks.compiled import tools
+
+    import numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    namespace: dict[str, Any] = {}
+    script = tmp_path / "double.py"
+    script.write_text("def double(x):\n    return 2 * x\n", encoding="utf-8")
+    exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), namespace)
+
+    def hits() -> int:
+        double = tools.kernel(namespace["double"])
+        assert double(3) == 6
+        return sum(double.stats.cache_hits.values())
+
+    assert [hits(), hits()] == [0, 1]
+    monkeypatch.setattr(tools, "sources", lambda: "others")
+    assert [hits(), hits()] == [0, 1]
+
+
 def test_a_checkout_that_cannot_be_written_to_keeps_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

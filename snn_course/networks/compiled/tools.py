@@ -5,8 +5,11 @@ starts at 0. Machine code is kept beside the source, or in the user's cache fold
 written to; the variable ``NUMBA_CACHE_DIR`` names another folder.
 """
 
+import functools
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -29,9 +32,23 @@ SUM_GROUP = 64
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a loop at its first call, and keep the machine code if there is a folder to keep it in."""
     try:  # error_model: 1 / 0 is infinite, as in PyTorch; nogil: threads run at the same time
-        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+        compiled: Any = numba.njit(cache=True, error_model="numpy", nogil=True)(function)
     except RuntimeError:  # numba found no folder that it can write to
         return numba.njit(error_model="numpy", nogil=True)(function)
+    compiled._cache._cache_file._source_stamp = sources()
+    return compiled
+
+
+@functools.cache
+def sources() -> str:
+    """Give a digest of all files of this folder: machine code that is kept counts while they are the same.
+
+    Numba looks at the kernel's own file alone, but its machine code holds what it calls in others.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @intrinsic
