@@ -5,8 +5,8 @@
 
 Everything runs in turn, round after round, on one thread, and the fewest CPU seconds of each count: so other
 programs on the machine hardly show. A pass is forward and backward, from currents to their gradient. "Memory"
-is the time that a pass needs at least: the bytes that it must move (forward currents in, membranes and spikes
-out; backward membranes and gradients in, gradients out) over what one core was measured to copy in a second.
+is the time that a pass needs at least: it must move six arrays (forward currents in, membranes and spikes
+out; backward membranes and gradients in, gradients out), so one core copies three of that size to others.
 Peers subtract before the decay, and are compared with the course's neuron of that convention.
 """
 
@@ -49,10 +49,11 @@ def fewest(works: dict[str, Work], rounds: int) -> dict[str, float]:
     return best
 
 
-def differentiate(forward: Callable[[torch.Tensor], torch.Tensor], cur: torch.Tensor) -> None:
-    """Go from currents to spikes and, with a gradient of ones, back."""
-    spk = forward(cur)
-    torch.autograd.grad(spk, cur, torch.ones((), dtype=spk.dtype).expand_as(spk))
+def differentiate(
+    forward: Callable[[torch.Tensor], torch.Tensor], cur: torch.Tensor, arriving: torch.Tensor
+) -> None:
+    """Go from currents to spikes and, with the gradient that arrives at these, back."""
+    torch.autograd.grad(forward(cur), cur, arriving)
 
 
 def own(cur: torch.Tensor, compiled: bool, reset: Any) -> torch.Tensor:
@@ -82,13 +83,14 @@ def leaky_neurons(rounds: int) -> None:
             PYTORCH: partial(own, compiled=False, reset="subtract first"),
             SNNTORCH: by_steps,
         }
+        arriving = torch.rand(shape)
         works: dict[str, Work] = {
-            name: partial(differentiate, forward, cur) for name, forward in (forwards | found).items()
+            name: partial(differentiate, forward, cur, arriving)
+            for name, forward in (forwards | found).items()
         }
-        source, target = torch.rand(cur.numel()), torch.empty(cur.numel())
+        source, target = torch.rand(3, cur.numel()), torch.empty(3, cur.numel())
         works["memory"] = partial(target.copy_, source)
         best = fewest(works, rounds)
-        best["memory"] *= 6 / 2  # six arrays move, not the two of a copy
         ahead = min(best[name] for name in (SNNTORCH, *found))
         print(f"  {list(shape)}: gain over the fastest peer {ahead / best[COMPILED]:.1f}")
         for name, spent in best.items():
@@ -149,7 +151,7 @@ def other_scans(rounds: int) -> None:
                 return recurrent.alif(x, BETA, **options)[0]
 
         works: dict[str, Work] = {
-            form: partial(differentiate, partial(run, compiled=form == COMPILED), cur)
+            form: partial(differentiate, partial(run, compiled=form == COMPILED), cur, torch.rand(cur.shape))
             for form in (PYTORCH, COMPILED)
         }
         best = fewest(works, rounds)
