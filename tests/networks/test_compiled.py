@@ -192,12 +192,23 @@ def test_lstm_over_many_steps_in_single_precision() -> None:
         assert torch.dist(one, other) <= 1e-5 * one.norm()
 
 
-def test_lstm_of_another_type_or_of_nothing_is_left_to_pytorch() -> None:
+def test_lstm_of_another_type_or_of_nothing_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = torch.nn.LSTM(3, 4)
+    asked = []
+
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor]:  # itself, few CPUs run it in bfloat16
+        asked.append(x.dtype)
+        return (x,)
+
     with twins.forced(True):
         assert recurrent.lstm(torch.zeros(5, 0, 3), cell).shape == (5, 0, 4)
+        monkeypatch.setattr(cell, "forward", forward)
+        x = torch.zeros(5, 2, 3)
         with torch.autocast("cpu", torch.bfloat16):
-            assert recurrent.lstm(torch.zeros(5, 2, 3), cell).dtype == torch.bfloat16
+            assert recurrent.lstm(x, cell) is x
+        recurrent.lstm(x.bfloat16(), cell)
+        recurrent.lstm(x, cell)
+    assert asked == [torch.float32, torch.bfloat16]
 
 
 def linear_states(a: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
