@@ -23,8 +23,11 @@ Rows = np.ndarray
 """All steps [T, M]."""
 NAN = 0x7FC0
 """The bits of a nan in bfloat16."""
-BLOCK = 2048
-"""Neurons that go through all steps together: their rows fit into the first cache of a core."""
+BLOCK = 16384
+"""Neurons that go through all steps together: their rows fit into the second cache of a core. Shorter ones
+would fit into the first, but each ends before memory has begun to fetch ahead."""
+SHARE = 2048
+"""Neurons that a thread takes at least."""
 SUM_GROUP = 64
 """``torch.sum`` adds whole groups of so many columns in the order of ``sum_over_time``, others in another."""
 
@@ -157,11 +160,11 @@ def rows(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 def each_block(function: Any, neurons: int, *arguments: Any) -> None:
     """Call a kernel with the first and the last neuron; with several threads, each takes its share."""
     arrays = [array(x) for x in arguments]
-    threads = min(torch.get_num_threads(), neurons // BLOCK)
+    threads = min(torch.get_num_threads(), neurons // SHARE)
     if threads < 2:
         function(0, neurons, *arrays)
         return
-    share = -(-neurons // (threads * BLOCK)) * BLOCK  # whole blocks
+    share = -(-neurons // (threads * SHARE)) * SHARE
     with ThreadPoolExecutor(threads) as pool:
         starts = range(0, neurons, share)
         parts = [pool.submit(function, first, min(first + share, neurons), *arrays) for first in starts]
