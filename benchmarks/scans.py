@@ -2,6 +2,7 @@
 
     python benchmarks/scans.py                 # about a minute on one core
     python benchmarks/scans.py --rounds 30     # on a busy machine
+    python benchmarks/scans.py --readme        # and write the table of README.md anew
 
 Everything runs in turn, round after round, on one thread, and the fewest CPU seconds of each count: so other
 programs on the machine hardly show. A pass is forward and backward, from currents to their gradient. "Memory"
@@ -20,6 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
 
+from snn_course.runs import report
+from snn_course import ROOT
 from snn_course.costs import memory
 from snn_course.networks import neurons, recurrent, twins
 from snn_course.networks.peers import peers
@@ -30,11 +33,14 @@ from torch import nn
 
 SHAPES = ((25, 128, 1000), (100, 64, 256), (784, 64, 128), (10, 256, 4096), (1000, 1, 64))  # [T, B, N]
 BETA = 0.9
-COMPILED, PYTORCH, SNNTORCH = "compiled", "course, PyTorch", "snnTorch, unbind"
+COMPILED, PYTORCH, SNNTORCH, MEMORY = "compiled", "course, PyTorch", "snnTorch, unbind", "memory"
+PRODUCTS = "products"
 Work = Callable[[], Any]
+Spent = dict[str, float]
+"""CPU milliseconds, by name."""
 
 
-def fewest(works: dict[str, Work], rounds: int) -> dict[str, float]:
+def fewest(works: dict[str, Work], rounds: int) -> Spent:
     """Give the fewest CPU milliseconds of each, of some rounds in turn.
 
     Each is timed right after a run that is not: so the memory that it takes is at hand, whoever ran before.
@@ -72,10 +78,11 @@ def by_steps(cur: torch.Tensor) -> torch.Tensor:
     return torch.stack(record)
 
 
-def leaky_neurons(rounds: int) -> None:
-    """Compare leaky neurons alone."""
+def leaky_neurons(rounds: int) -> dict[str, Spent]:
+    """Compare leaky neurons alone. Returns: what each took, by shape."""
     print("Leaky neurons, forward and backward: CPU ms, and in brackets how many times slower than compiled")
     found = {name: forward for name, forward in peers(BETA).items() if forward}
+    told = {}
     for shape in SHAPES:
         cur = (0.4 * torch.rand(shape)).requires_grad_()
         forwards: dict[str, Any] = {
@@ -89,16 +96,20 @@ def leaky_neurons(rounds: int) -> None:
             for name, forward in (forwards | found).items()
         }
         source, target = torch.rand(3, cur.numel()), torch.empty(3, cur.numel())
-        works["memory"] = partial(target.copy_, source)
-        best = fewest(works, rounds)
+        works[MEMORY] = partial(target.copy_, source)
+        best = told[str(list(shape))] = fewest(works, rounds)
         ahead = min(best[name] for name in (SNNTORCH, *found))
         print(f"  {list(shape)}: gain over the fastest peer {ahead / best[COMPILED]:.1f}")
         for name, spent in best.items():
             print(f"    {name:<22}{spent:10.3f} ({spent / best[COMPILED]:.2f})")
+    return told
 
 
-def training_step(rounds: int) -> None:
-    """Compare a whole training step with its matrix products alone: 784-1000-10, T 25, B 128, still input."""
+def training_step(rounds: int) -> Spent:
+    """Compare a whole training step with its matrix products alone: 784-1000-10, T 25, B 128, still input.
+
+    Returns: what each took.
+    """
     steps, batch, hidden = 25, 128, 1000
     fc1, fc2 = nn.Linear(784, hidden), nn.Linear(hidden, 10)
     optimizer = torch.optim.Adam([*fc1.parameters(), *fc2.parameters()], 5e-4, fused=True)
@@ -124,14 +135,15 @@ def training_step(rounds: int) -> None:
         back1.T @ x
 
     works: dict[str, Work] = {
-        "products": products,
+        PRODUCTS: products,
         COMPILED: partial(step, True),
         PYTORCH: partial(step, False),
     }
     best = fewest(works, 3 * rounds)
     print("Training step 784-1000-10, T 25, B 128, still input: CPU ms, and in brackets over its products")
     for name, spent in best.items():
-        print(f"    {name:<22}{spent:10.3f} ({spent / best['products']:.2f})")
+        print(f"    {name:<22}{spent:10.3f} ({spent / best[PRODUCTS]:.2f})")
+    return best
 
 
 def other_scans(rounds: int) -> None:
@@ -160,17 +172,35 @@ def other_scans(rounds: int) -> None:
         )
 
 
+def as_markdown(neurons_alone: dict[str, Spent], step: Spent) -> str:
+    """Write what README.md shows: times of leaky neurons over those of the compiled ones, and a sentence."""
+    others = [name for name in next(iter(neurons_alone.values())) if name != COMPILED]
+    rows = [["[T, B, N]", f"{COMPILED}, ms", *others], ["---", *["---:"] * (1 + len(others))]]
+    for shape, best in neurons_alone.items():
+        ratios = [f"{best[name] / best[COMPILED]:.2f}" for name in others]
+        rows.append([shape, f"{best[COMPILED]:.1f}", *ratios])
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    compiled, plain = (step[form] / step[PRODUCTS] for form in (COMPILED, PYTORCH))
+    return table + (
+        f"\nA training step of 784-1000-10 neurons (T 25, B 128, still input) takes {compiled:.2f} times\n"
+        f"as long as its matrix products alone; in PyTorch {plain:.2f} times.\n"
+    )
+
+
 def main() -> None:
     """Print all comparisons."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each comparison")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--readme", action="store_true", help="write the table of README.md anew")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     memory.keep_freed()  # as a training does: fresh pages cost more than the pass
-    leaky_neurons(rounds)
-    training_step(rounds)
-    other_scans(rounds)
+    neurons_alone = leaky_neurons(asked.rounds)
+    step = training_step(asked.rounds)
+    other_scans(asked.rounds)
+    if asked.readme:
+        report.update_readme(ROOT / "README.md", as_markdown(neurons_alone, step), "scans")
 
 
 if __name__ == "__main__":

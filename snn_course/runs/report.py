@@ -7,7 +7,6 @@ from snn_course.runs import scripts, wording
 from snn_course import ROOT, UsageError, safe_write
 from snn_course.runs.metrics_file import Metrics, Result, all_results, headlines
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README_SCALES = ("cpu", "gpu")
 """A quick run shows that a script works; its numbers stand for nothing else."""
 
@@ -86,14 +85,15 @@ def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
-def update_readme(readme: Path, table: str) -> None:
-    """Put the table between the two markers of a README. Raises: UsageError when they are not there."""
+def update_readme(readme: Path, table: str, name: str = "results") -> None:
+    """Put the table between two markers of a README, which bear its name. Raises: UsageError without them."""
     try:
         text = readme.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"Cannot read {readme}: {error.strerror}.") from None
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    head, begin, rest = text.partition(first)
+    _, end, tail = rest.partition(last)
     if not (begin and end):
-        raise UsageError(f"{readme} lacks the lines {BEGIN} and {END}, between which the table goes.")
-    safe_write.write(readme, f"{head}{BEGIN}\n{table}{END}{tail}")
+        raise UsageError(f"{readme} lacks the lines {first} and {last}, between which the table goes.")
+    safe_write.write(readme, f"{head}{first}\n{table}{last}{tail}")

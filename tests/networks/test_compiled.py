@@ -1,12 +1,12 @@
 """The compiled twins give what the PyTorch scans give, bit for bit; numba comes only when needed."""
 
-import importlib
+import importlib.util
 import os
 import subprocess
 import sys
 from typing import Any
 
-from snn_course.runs import lesson
+from snn_course.runs import lesson, report
 from snn_course import ROOT, UsageError
 from snn_course.networks import neurons, recurrent, state_space, twins
 from snn_course.networks.neurons import RESETS
@@ -534,3 +534,26 @@ def test_a_checkout_that_cannot_be_written_to_keeps_nothing(
     monkeypatch.setattr(caching._CacheLocator, "ensure_cache_path", refused)
     double = tools.kernel(lambda x: 2 * x)
     assert double(3) == 6
+
+
+def test_the_benchmark_writes_what_it_measured_into_the_readme(tmp_path: Any) -> None:
+    spec = importlib.util.spec_from_file_location("scans", ROOT / "benchmarks" / "scans.py")
+    assert spec is not None
+    assert spec.loader is not None
+    scans = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(scans)
+    passes = {"[5, 2, 3]": {"compiled": 2.0, "course, PyTorch": 5.0, "memory": 1.5}}
+    step = {"products": 10.0, "compiled": 19.0, "course, PyTorch": 22.0}
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results:begin -->\n<!-- scans:begin -->\nold\n<!-- scans:end -->\nmine", "utf-8")
+    report.update_readme(readme, scans.as_markdown(passes, step), "scans")
+    text = readme.read_text("utf-8")
+    assert "| [5, 2, 3] | 2.0 | 2.50 | 0.75 |\n" in text
+    assert (
+        "takes 1.90 times\nas long as its matrix products alone; in PyTorch 2.20 times.\n<!-- scans" in text
+    )
+    assert text.startswith(
+        "<!-- results:begin -->\n<!-- scans:begin -->\n| [T, B, N] | compiled, ms | course, Py"
+    )
+    assert text.endswith("<!-- scans:end -->\nmine")
+    assert "old" not in text
