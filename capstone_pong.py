@@ -281,10 +281,12 @@ def keep(
     curve: pqn.History,
     eyes: agents.Eyes,
     before: float = 0,
+    choice: judging.Choice | None = None,
 ) -> judging.Report:
     """Judge an agent and keep it; a teacher gets episodes by which it may be chosen, too.
 
-    ``before`` are the decisions of the player from which it went on, if there was one.
+    ``before`` are the decisions of the player from which it went on, if there was one; ``choice`` is what
+    chose the agent, if it was one of several.
     """
     policy = agents.policy(net, eyes)
     report = headline(config, policy)
@@ -292,7 +294,9 @@ def keep(
     if before:
         card["before"] = before
     if name in agents.TEACHERS:
-        card["choice"] = chosen_by(config, policy).told()
+        choice = chosen_by(config, policy)
+    if choice:
+        card["choice"] = choice.told()
     checkpoints.keep(run, name, net, card)
     return report
 
@@ -740,13 +744,12 @@ class Both:
 # %%
 @dataclass
 class Point:
-    """An agent of the front: mean reward as levels with its error, and free-running; spikes and events."""
+    """An agent of the front: episodes as levels, mean reward as free-running spikes; spikes and events."""
 
     name: str
     net: ab.QuantNet
     curve: pqn.History
-    reward: float
-    error: float
+    levels: judging.Choice
     free: float
     spikes: float
     events: float
@@ -754,12 +757,12 @@ class Point:
     @property
     def worst(self) -> float:
         """The lower reward of both: levels less their error; free-running spikes may lose a point more."""
-        return min(self.reward - self.error, self.free + 1)
+        return min(self.levels.mean - self.levels.error, self.free + 1)
 
     @property
     def spot(self) -> charts.Spot:
         """What the figure shows."""
-        return charts.Spot(self.name, self.spikes, self.reward, self.error, self.free)
+        return charts.Spot(self.name, self.spikes, self.levels.mean, self.levels.error, self.free)
 
 
 def sparsify(config: Config, run: Run) -> None:
@@ -783,7 +786,7 @@ def sparsify(config: Config, run: Run) -> None:
     least = chosen_by(config, teacher.policy).mean - 1
     plain = points[0]
     best = cheapest(points[2:], least)
-    report = keep(config, run, "sparse", best.net, best.curve, start.eyes)
+    report = keep(config, run, "sparse", best.net, best.curve, start.eyes, choice=best.levels)
     lost = headline(config, teacher.policy).mean - reward(run, best.name, report)
     fewer = plain.spikes / best.spikes
     run.measure("fewer spikes", fewer, "x", at_least={"cpu": 5.0}, headline=True)
@@ -810,7 +813,7 @@ def point_of(
     levels = chosen_by(config, agents.policy(LevelNet(integers), eyes))
     free = chosen_by(config, agents.policy(IfNet(integers, FREE), eyes))
     run.console.print(f"  {name}: {levels.mean:.2f}, free {free.mean:.2f}, {spikes:.0f} spikes")
-    return Point(name, net, curve, levels.mean, levels.error, free.mean, spikes, events)
+    return Point(name, net, curve, levels, free.mean, spikes, events)
 
 
 def cheapest(points: list[Point], least: float) -> Point:
@@ -818,14 +821,14 @@ def cheapest(points: list[Point], least: float) -> Point:
     good = [point for point in points if point.worst >= least]
     if good:
         return min(good, key=lambda point: point.spikes)
-    return max(points, key=lambda point: point.reward)
+    return max(points, key=lambda point: point.levels.mean)
 
 
 def tell_front(run: Run, points: list[Point]) -> None:
     """Tabulate the front."""
     rows = []
     for p in points:
-        rows.append([p.name, p.reward, p.error, p.spikes, p.events, p.free])
+        rows.append([p.name, p.levels.mean, p.levels.error, p.spikes, p.events, p.free])
     columns = ["agent", "reward", "error", "spikes", "events", f"free, T {FREE}"]
     run.table("Spikes (T = levels) and events of a decision; rewards", columns, rows)
 

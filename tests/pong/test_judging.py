@@ -124,6 +124,8 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
     price = (4, 8, 12)[lucky - 2]
     assert [(m["name"], m["mean"]) for m in kept] == [(f"price {price:g}: reward", -20.0)]
     assert "seeds 40000 to 40001" in kept[0]["note"]
+    card = checkpoints.card(checkpoints.find("sparse", "quick"))
+    assert judging.choice_of(card).rewards == [20.0, 20.0]  # those of the one that was kept
 
 
 def quick():
@@ -140,8 +142,13 @@ def quick():
     ],
 )
 def test_the_cheapest_is_kept_if_its_reward_less_its_error_is_within_the_point(reward, error, free, kept):
-    spikes = {"dear": 320.0, "cheap": 200.0}
-    dear = capstone.Point("dear", None, [], 19.0, 0.2, 19.0, spikes["dear"], 0.0)
-    cheap = capstone.Point("cheap", None, [], reward, error, free, spikes["cheap"], 0.0)
+    dear = point("dear", 19.0, 0.2, 19.0, spikes=320.0)
+    cheap = point("cheap", reward, error, free, spikes=200.0)
     assert capstone.cheapest([dear, cheap], least=18.5).name == kept
     assert capstone.cheapest([dear, cheap], least=20.0).name == "dear"
+
+
+def point(name: str, reward: float, error: float, free: float, spikes: float):
+    """Give an agent of the front whose two episodes as levels have this mean and this standard error."""
+    levels = judging.Choice([reward - error, reward + error], judging.CHOICE.start)
+    return capstone.Point(name, None, [], levels, free, spikes, 0.0)
