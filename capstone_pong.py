@@ -706,16 +706,9 @@ def on_chip(run: Run, name: str, net: ab.QuantNet, x: Tensor) -> tuple[float, fl
 class Both:
     """The loss of two executions in turn: levels, which pay for each thousand spikes; free-running spikes."""
 
-    def __init__(self, net: ab.QuantNet, strength: float) -> None:
+    def __init__(self, strength: float) -> None:
         self.strength = strength
-        self.levels: list[Tensor] = []
         self.turns = 0
-        for part in net.parts[:-1]:
-            part.register_forward_hook(self.listen)
-
-    def listen(self, _part: nn.Module, _given: Any, out: Any) -> None:
-        """Remember a layer's levels."""
-        self.levels.append(out[0])
 
     def __call__(self, net: nn.Module, seen: Tensor, told: Tensor) -> Tensor:
         """Give the loss for inputs [B, C, rows, columns] and the teacher's Q [B, 3]."""
@@ -725,10 +718,15 @@ class Both:
             half = len(seen) // 2  # T steps cost T passes: half a batch is enough
             free = free_running(net, seen[:half], FREE)
             return imitate.distance(free, told[:half])
-        self.levels.clear()
+        sent: list[Tensor] = []  # by each layer
+        hooks = [
+            part.register_forward_hook(lambda _part, _given, out: sent.append(out[0].sum()))
+            for part in net.parts[:-1]
+        ]
         apart = imitate.distance(net(seen), told)
-        sent = torch.stack([out.sum() for out in self.levels])  # by each layer
-        spikes = sent.sum() / len(seen)
+        for hook in hooks:
+            hook.remove()  # else it would listen on, while the agent plays
+        spikes = torch.stack(sent).sum() / len(seen)
         return apart + self.strength * spikes / 1000
 
 
@@ -778,8 +776,7 @@ def sparsify(config: Config, run: Run) -> None:
         net = network.q_network(*agents.BITS["sparse"], channels=x.shape[1])
         net.load_state_dict(points[-1].net.state_dict())  # each goes on from the one before
         recipe = imitate.Recipe(decisions=config.imitated)
-        loss = Both(net, strength)
-        curve = student(config, run, name, net, recipe, start.eyes, loss)
+        curve = student(config, run, name, net, recipe, start.eyes, Both(strength))
         points.append(point_of(config, run, name, net, start.eyes, x, curve))
     tell_front(run, points)
     teacher = agents.teacher(config.scale)

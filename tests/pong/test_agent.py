@@ -387,7 +387,7 @@ def test_the_loss_by_hand_and_what_it_asks_for():
 def test_two_executions_take_turns_and_levels_pay_for_spikes():
     net, x = chip(2, 0)
     told = torch.randn(20, 3) * 0.02
-    priced = {strength: capstone.Both(net, strength) for strength in (0.0, 2.0)}
+    priced = {strength: capstone.Both(strength) for strength in (0.0, 2.0)}
     loss = {strength: both(net, x, told) for strength, both in priced.items()}
     assert loss[0.0].item() == pytest.approx(imitate.distance(net(x), told).item(), rel=1e-5)
     free = imitate.distance(spikes.free_running(net, x[:10], capstone.FREE), told[:10])
@@ -398,6 +398,7 @@ def test_two_executions_take_turns_and_levels_pay_for_spikes():
     (loss[2.0] - loss[0.0]).backward()
     for layer in net.parts[:-1]:
         assert layer.weight.grad.abs().max() > 0
+        assert not layer._forward_hooks  # what listened on would keep each decision that it plays
 
 
 # ---------------------------------------------------------------------- comparisons
