@@ -9,6 +9,8 @@ from tests.runs.test_metrics_file import METRICS
 
 import pytest
 
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
@@ -44,11 +46,11 @@ def test_the_table_has_each_script_and_no_quick_run(root):
 
 def test_the_table_replaces_only_what_is_between_the_markers(root):
     readme = root / "README.md"
-    readme.write_text(f"head\n{report.BEGIN}\nold\n{report.END}\ntail\n", "utf-8")
+    readme.write_text(f"head\n{BEGIN}\nold\n{END}\ntail\n", "utf-8")
     for _ in range(2):
         report.update_readme(readme, "| new |\n")
-        assert readme.read_text("utf-8") == f"head\n{report.BEGIN}\n| new |\n{report.END}\ntail\n"
-    for text in ("none", report.BEGIN, f"{report.END}{report.BEGIN}"):
+        assert readme.read_text("utf-8") == f"head\n{BEGIN}\n| new |\n{END}\ntail\n"
+    for text in ("none", BEGIN, f"{END}{BEGIN}"):
         readme.write_text(text, "utf-8")
         with pytest.raises(UsageError, match="lacks the lines"):
             report.update_readme(readme, "x")
