@@ -1,6 +1,6 @@
 """The compiled twins give what the PyTorch scans give, bit for bit; numba comes only when needed."""
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -537,11 +537,7 @@ def test_a_checkout_that_cannot_be_written_to_keeps_nothing(
 
 
 def test_the_benchmark_writes_what_it_measured_into_the_readme(tmp_path: Any) -> None:
-    spec = importlib.util.spec_from_file_location("scans", ROOT / "benchmarks" / "scans.py")
-    assert spec is not None
-    assert spec.loader is not None
-    scans = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scans)
+    scans = lesson.load("benchmarks/scans")
     passes = {"[5, 2, 3]": {"compiled": 2.0, "course, PyTorch": 5.0, "memory": 1.5}}
     step = {"products": 10.0, "compiled": 19.0, "course, PyTorch": 22.0}
     readme = tmp_path / "README.md"
