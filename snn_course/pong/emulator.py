@@ -135,6 +135,8 @@ class Game:
 def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> tuple[Games, Frames]:
     """Start a vector of games for training; a finished one starts again in the same step.
 
+    The games share the threads that PyTorch has; how many these are changes nothing in what they show.
+
     Returns: the games, whose ``step`` takes ALE's actions [count]; frames [count, 5, 84, 84].
     Raises: UsageError where ale-py or the ROM is missing.
     """
@@ -148,7 +150,7 @@ def many(count: int, seed: int, sticky: float = STICKY, noop_max: int = 30) -> t
         repeat_action_probability=sticky,
         noop_max=noop_max,
         use_fire_reset=False,
-        num_threads=1,
+        num_threads=torch.get_num_threads(),
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
     games = Games(env)

@@ -57,6 +57,19 @@ def test_frames_tell_the_last_action_in_both_emulators():
     game.close()
 
 
+def test_the_number_of_threads_changes_nothing_in_the_games(monkeypatch):
+    def played(threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        env, frames = emulator.many(3, seed=4)
+        rng, found = np.random.default_rng(1), [frames.copy()]
+        for _ in range(80):
+            found.append(env.step(emulator.ACTIONS[rng.integers(3, size=3)])[0].copy())
+        env.close()
+        return np.stack(found)
+
+    np.testing.assert_array_equal(played(2), played(1))
+
+
 def test_a_new_game_knows_no_action_of_the_one_before():
     class Ending:
         def step(self, action):
