@@ -361,8 +361,13 @@ def pqn_player(config: Config, run: Run) -> tuple[nn.Module, float]:
         player = agents.load("pqn", config.scale)
         return player.net, checkpoints.card(player.path)["curve"][-1]["steps"]
     net = untrained()
-    history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
+    history = by_pqn(config, run, net)
     return net, history[-1]["steps"]
+
+
+def by_pqn(config: Config, run: Run, net: nn.Module) -> pqn.History:
+    """Let PQN train a network from pictures alone. Returns: its learning curve."""
+    return pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
 
 
 def train(config: Config, run: Run) -> None:
@@ -372,7 +377,7 @@ def train(config: Config, run: Run) -> None:
     net = begun.net
     goal = None
     if config.learner == "pqn":
-        history = pqn.learn(run, "pqn", net, pqn.Recipe(steps=config.decisions))
+        history = by_pqn(config, run, net)
     elif config.learner == "aware":
         recipe = pqn.Recipe(steps=config.decisions, rate=2.5e-4, first=0.0, last=0.0)
         history = pqn.learn(run, "aware", net, recipe, emulator.known)

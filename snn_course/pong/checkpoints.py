@@ -2,8 +2,7 @@
 
 Each step of the capstone keeps its agent in its results folder, with a card that says how it was made:
 command, seed, commit, CPU seconds, the learning curve (``runs.checkpoints``), and the episodes that chose and
-judged it, with their seeds (``judging``). Both can be copied to
-``checkpoints/``.
+judged it, with their seeds (``judging``). Both can be copied to ``checkpoints/``.
 """
 
 import contextlib

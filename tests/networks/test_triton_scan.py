@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from snn_course.runs import lesson
 from snn_course import ROOT
 from snn_course.networks import twins
 
@@ -172,12 +173,7 @@ class _Event:
 
 @pytest.fixture
 def benchmark() -> Any:
-    spec = importlib.util.spec_from_file_location("gpu_scans", ROOT / "benchmarks" / "gpu_scans.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return lesson.load("benchmarks/gpu_scans")
 
 
 def test_the_benchmark_says_in_one_line_that_there_is_no_gpu(
