@@ -1184,7 +1184,7 @@ def ledger(run: lesson.Run, net: ab.IntNet, counts: Counts, x: Tensor, found: ab
     rows.append([f"this {run.device.type}, batches of 100", *per_frame])
     rows += published_energy()
     card = found.energy if found else None
-    told = [card.dynamic_per_frame, "measured here"] if card else ["-", ab.NOT_MEASURED]
+    told = [card.dynamic_per_frame, "measured here"] if card else ["-", ab.unmeasured()]
     last = ["AKD1000: this network", *told]
     run.table("Energy of one frame, mJ", ["told by", "mJ", "what is in it"], [*rows, last])
     return rows

@@ -806,7 +806,7 @@ def tabulate_energy(run: lesson.Run, results: list[Result]) -> None:
             here.append(result.report.energy)
     rows: list[list[Any]] = []
     if not here:
-        rows.append(["this network", ab.NOT_MEASURED, "-", "-", "-", "-", "-"])
+        rows.append(["this network", ab.unmeasured(), "-", "-", "-", "-", "-"])
     for energy in (*here, *ab.PUBLISHED):
         name = energy.network.split(",")[0]
         source = energy.source.split(",")[0]

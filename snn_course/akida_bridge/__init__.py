@@ -43,6 +43,7 @@ from snn_course.akida_bridge.measure import (
     events_per_layer,
     latency,
     report,
+    unmeasured,
 )
 from snn_course.akida_bridge.modules import connections
 from snn_course.akida_bridge.network import QuantNet
@@ -88,4 +89,5 @@ __all__ = [
     "save",
     "to_akida",
     "to_quant_net",
+    "unmeasured",
 ]

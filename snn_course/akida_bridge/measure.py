@@ -171,6 +171,11 @@ def energy(model: Any, x: torch.Tensor, repeats: int = 1, settle: float = SETTLE
     return Energy("this network", "measured here", True, floor, float(found.powers["Avg"]), float(found.fps))
 
 
+def unmeasured() -> str:
+    """Say why ``energy`` has found nothing."""
+    return "not measured: this card has no power meter" if backend() == "hardware" else NOT_MEASURED
+
+
 # ---------------------------------------------------------------------- report
 
 
@@ -204,8 +209,8 @@ class Report:
         lines.append(f"latency ({where}): p50 {t.p50:.3f}, p95 {t.p95:.3f}, p99 {t.p99:.3f} ms")
         if self.energy is not None:
             return "\n".join([*lines, f"energy: {self.energy.text()}"])
-        why = NOT_MEASURED if m.backend != "hardware" else "not measured: this card has no power meter"
-        return "\n".join([*lines, f"energy: {why}", *(f"  published: {e.text()}" for e in PUBLISHED)])
+        published = [f"  published: {e.text()}" for e in PUBLISHED]
+        return "\n".join([*lines, f"energy: {unmeasured()}", *published])
 
 
 def report(model: Any, x: torch.Tensor, timed: int = 200, repeats: int = 1) -> Report:
