@@ -4,6 +4,7 @@ A script keeps ``<name>.pt`` and ``<name>.json`` in its results folder. Both can
 what comes with the course, from where they serve everybody.
 """
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,44 @@ if TYPE_CHECKING:
 
 
 def keep(run: Run, name: str, net: "torch.nn.Module", card: dict[str, Any]) -> None:
-    """Keep weights and card in the run's folder, each whole or not at all. First seed only."""
+    """Keep weights and card in the run's folder, each whole or not at all. First seed only.
+
+    Other weights of that name, from an earlier run, stay beside them with a number: ``<name>.1.pt``.
+    """
     if not run.is_first_seed:
         return
+    set_aside(run, name, net)
     run.keep(name, net.state_dict())
     told = provenance.describe(run.config, run.script, run.device)
     shown = {key: told[key] for key in ("command", "commit", "scale", "hardware", "versions", "config")}
     write_card(run.folder, name, shown | {"seed": run.seed} | card)
+
+
+def set_aside(run: Run, name: str, net: "torch.nn.Module") -> None:
+    """Copy the agent that lies in the run's folder, unless it is this one: a trial costs no long training."""
+    path = run.folder / f"{name}.pt"
+    if not path.is_file() or _is_kept(net, path):
+        return
+    number = next(n for n in itertools.count(1) if not path.with_name(f"{name}.{n}.pt").exists())
+    for old in (path, path.with_suffix(".json")):
+        if old.is_file():
+            safe_write.write(path.with_name(f"{name}.{number}{old.suffix}"), old.read_bytes())
+    run.console.print(f"  {name} of an earlier run stays as {name}.{number}.pt")
+
+
+def _is_kept(net: "torch.nn.Module", path: Path) -> bool:
+    """Whether a file holds just these weights."""
+    import torch
+
+    new = net.state_dict()
+    try:
+        old = read(path)
+        return old.keys() == new.keys() and all(
+            torch.equal(old[key], value.cpu()) if torch.is_tensor(value) else old[key] == value
+            for key, value in new.items()
+        )
+    except (UsageError, AttributeError, TypeError):  # damaged, or no weights at all
+        return False
 
 
 def write_card(folder: Path, name: str, card: dict[str, Any]) -> None:
