@@ -126,16 +126,25 @@ def _headline(measure: dict[str, Any]) -> str:
 
 
 def for_comparison(scripts: Sequence[Script]) -> list[str]:
-    """Tell what scripts measured at cpu scale that have no results at gpu scale; no line if all have."""
+    """Tell what scripts measured at cpu scale that have no results at gpu scale, and what is known of times.
+
+    There is no line if all have results at gpu scale.
+    """
     found = metrics_file.all_results(results_dir(), check=False)
     at_scale = {(result.path.parent.parent.name, result.path.parent.name): result for result in found}
     new = [script.stem for script in scripts if (script.stem, "gpu") not in at_scale]
+    if not new:
+        return []
+    lines = filled("Not measured at gpu scale yet; README.md has the results at cpu scale.", "")
     known = [stem for stem in new if (stem, "cpu") in at_scale]
     if known:
         lines = ["Not measured at gpu scale yet; at cpu scale, for comparison:"]
         for stem in known:
             lines += filled(f"{stem}: {last_result([at_scale[stem, 'cpu']])}", "  ", "    ")
-        return [*lines, ""]
-    if new:
-        return [*filled("Not measured at gpu scale yet; README.md has the results at cpu scale.", ""), ""]
-    return []
+    return [*lines, *filled(UNKNOWN, ""), ""]
+
+
+UNKNOWN = (
+    "How long they take on this card is not known before they run: their trainings say it after some steps. "
+    "'python benchmarks/gpu_scale.py' tries five of them, shortened, in 8 minutes."
+)

@@ -25,6 +25,8 @@ from torch.profiler import ProfilerActivity, profile
 CPU = torch.device("cpu")
 MOST = 20e9
 """Bytes that a script may take at gpu scale, of the 24 GB of a large card at home."""
+UNTOLD = ("lesson 09, counts", "lesson 09, membrane", "lesson 14", "milestone", "Pong")
+"""Trainings whose scripts do not say what they take, so it must be little."""
 
 
 @dataclass
@@ -274,7 +276,7 @@ def test_the_prediction_is_what_a_cpu_measures(name: str, monkeypatch: pytest.Mo
 def test_each_network_fits_into_a_card_at_its_gpu_scale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name](monkeypatch)
     need = predict(case, case.batch)
-    assert need.held + need.more <= MOST
+    assert need.held + need.more <= (1.1e9 if name in UNTOLD else MOST)
 
 
 def test_the_largest_evaluation_fits_too() -> None:
@@ -284,4 +286,4 @@ def test_the_largest_evaluation_fits_too() -> None:
     with Shapes():
         net = script.Net(config.width, config.blocks).to(DEVICE)
         compare = partial(script.compare_steps, config, fake_device.run(), net, test, accuracy=0.0)
-        assert memory.peak_bytes(compare) <= MOST
+        assert memory.peak_bytes(compare) <= 8e9  # as README says

@@ -28,6 +28,7 @@ def test_what_a_cpu_measured_stands_where_no_gpu_has(chosen: Any, tmp_path: Path
     assert "accuracy 97.6 ± 0.1 %" in shown
     assert "02_spike" not in shown
     assert "pong" not in shown
+    assert "How long they take on this card is not known before they run" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 79
 
 
