@@ -7,8 +7,7 @@ operation, and again to take complex numbers apart and together. Here real and i
 matrix products of the block scan leave them: arrays [H, 2, N, K, B], of H neurons with N modes and K blocks.
 
 Each product and each sum is rounded as PyTorch rounds it, so results are equal. The block scan of lesson 20
-uses it (64 neurons, 8 modes, 16 blocks of 25 sequences): ``carry`` takes 0.6 of PyTorch's time on one core,
-``carry_back`` with the sum for hop 0.7, the whole layer 0.94 to 1.0, since matrix products take most of it.
+uses it.
 """
 
 from snn_course.networks.compiled.tools import Rows, array, kernel
