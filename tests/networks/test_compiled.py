@@ -538,18 +538,36 @@ def test_a_checkout_that_cannot_be_written_to_keeps_nothing(
 
 def test_the_benchmark_writes_what_it_measured_into_the_readme(tmp_path: Any) -> None:
     scans = lesson.load("benchmarks/scans")
-    passes = {"[5, 2, 3]": {"compiled": 2.0, "course, PyTorch": 5.0, "memory": 1.5}}
+    passes = {
+        "[5, 2, 3]": {"compiled": 2.0, "course, PyTorch": 5.0, "memory": 1.5},
+        "[1, 1, 1]": {"compiled": 0.5, "course, PyTorch": 5.0, "memory": 0.1},
+    }
     step = {"products": 10.0, "compiled": 19.0, "course, PyTorch": 22.0}
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:begin -->\n<!-- scans:begin -->\nold\n<!-- scans:end -->\nmine", "utf-8")
     report.update_readme(readme, scans.as_markdown(passes, step), "scans")
     text = readme.read_text("utf-8")
     assert "| [5, 2, 3] | 2.0 | 2.50 | 0.75 |\n" in text
-    assert (
-        "takes 1.90 times\nas long as its matrix products alone; in PyTorch 2.20 times.\n<!-- scans" in text
-    )
+    assert "takes 1.90 times\nas long as its matrix products alone; in PyTorch 2.20 times. Where" in text
+    assert "a pass takes\nat most 1.33 times as long (aim: 1.3).\n<!-- scans" in text
     assert text.startswith(
         "<!-- results:begin -->\n<!-- scans:begin -->\n| [T, B, N] | compiled, ms | course, Py"
     )
     assert text.endswith("<!-- scans:end -->\nmine")
     assert "old" not in text
+
+
+def test_wrong_use_of_the_benchmark_is_one_clear_line(monkeypatch: Any, capsys: Any) -> None:
+    scans = lesson.load("benchmarks/scans")
+    monkeypatch.setattr(sys, "argv", ["scans.py", "--rounds", "0"])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        scans.main()
+    assert "--rounds must be at least 1, not 0" in capsys.readouterr().err
+
+    def missing(rounds: int) -> None:
+        raise UsageError("There is no numba.")
+
+    monkeypatch.setattr(scans, "leaky_neurons", missing)
+    monkeypatch.setattr(sys, "argv", ["scans.py"])
+    assert scans.main() == 2
+    assert capsys.readouterr().err == "There is no numba.\n"
