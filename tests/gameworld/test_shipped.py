@@ -1,8 +1,6 @@
 """What came with the course: the shipped agents, their cards, and the page that tells their story."""
 
-import json
-
-from snn_course.runs import checkpoints, metrics_file
+from snn_course.runs import checkpoints, metrics_file, steps
 from snn_course import UsageError
 from snn_course.gameworld import agents, write_up
 
@@ -62,17 +60,13 @@ def test_the_page_tells_what_was_measured_and_names_what_was_not(tmp_path, monke
     assert "| Rows | x |\n| --- | ---: |\n| a | 7.5 |" in page
     assert "Not measured: train, adapt, benchmark, runtime." in page
     blank = {"unit": "", "values": [1.0], "std": None, "at_most": None, "headline": False, "note": ""}
-    goals = [
-        blank | {"name": "loop", "kind": "goal", "mean": 59.0, "at_least": 60.0, "met": False, "speed": True},
-        blank
-        | {"name": "points", "kind": "goal", "mean": 90.0, "at_least": 80.0, "met": True, "speed": False},
-    ]
-    told = {"measures": goals, "tables": [table]}
-    monkeypatch.setattr(write_up, "measured", lambda part, _scale: told if part == "train" else None)
+    loop = {"name": "loop", "kind": "goal", "mean": 59.0, "at_least": 60.0, "met": False, "speed": True}
+    points = {"name": "points", "kind": "goal", "mean": 90.0, "at_least": 80.0, "met": True, "speed": False}
+    told = {"measures": [blank | loop, blank | points], "tables": [table]}
+    monkeypatch.setattr(steps.Steps, "found", lambda *_: {"train": steps.Measured(told, own=True)})
     page = write_up.page("cpu", [])
-    assert "**Where the network held.** points 90." in page
-    assert "**Where it broke.** loop 59, aim >= 60." in page
-    assert json.dumps(page)
+    assert "**Where the network held.** points (train) 90." in page
+    assert "**Where it broke.** loop (train) 59, aim >= 60." in page
 
 
 def test_a_clip_is_drawn_and_ends_in_gif_or_mp4(tmp_path):
