@@ -55,6 +55,13 @@ class Agent:
         """The best action of each decision."""
         return policy(self.net, self.eyes)
 
+    @property
+    def origin(self) -> str:
+        """Say in a sentence whose it is."""
+        if self.path.parent == checkpoints.SHIPPED:
+            return f"The agent '{self.name}' came with the course."
+        return f"The agent '{self.name}' is your own: {self.path}."
+
     def answers(self, frames: emulator.Frames) -> torch.Tensor:
         """Give Q [B, 3] of frames [B, 5, 84, 84]."""
         return self.net(self.see(frames))
@@ -84,7 +91,7 @@ def eyes_of(name: str, card: Mapping[str, Any]) -> Eyes:
 def load(name: str, scale: str) -> Agent:
     """Load an agent: the learner's own of this scale, else the shipped one. Raises: UsageError."""
     path = checkpoints.find(name, scale)
-    eyes = eyes_of(name, checkpoints.cards([name], scale).get(name, {}))
+    eyes = eyes_of(name, checkpoints.card(path))
     net = build(name, eyes)
     checkpoints.load(net, path)
     if isinstance(net, QuantNet) and net.quantised != (name in BITS):

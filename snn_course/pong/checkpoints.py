@@ -14,8 +14,9 @@ from snn_course.runs import checkpoints
 from snn_course import ROOT, UsageError
 from snn_course.runs.checkpoints import card, keep, load, write_card
 
-__all__ = ["SHIPPED", "card", "cards", "find", "keep", "load", "write_card"]
+__all__ = ["SCRIPT", "SHIPPED", "card", "cards", "find", "judged", "keep", "load"]
 
+SCRIPT = "capstone_pong"
 SHIPPED = ROOT / "checkpoints"
 
 
@@ -24,7 +25,7 @@ def find(name: str, scale: str) -> Path:
 
     Raises: UsageError when there are neither.
     """
-    return checkpoints.find(name, scale, "capstone_pong", SHIPPED)
+    return checkpoints.find(name, scale, SCRIPT, SHIPPED)
 
 
 def cards(names: Iterable[str], scale: str) -> dict[str, dict[str, Any]]:
@@ -34,3 +35,9 @@ def cards(names: Iterable[str], scale: str) -> dict[str, dict[str, Any]]:
         with contextlib.suppress(UsageError):
             found[name] = card(find(name, scale))
     return found
+
+
+def judged(folder: Path, name: str, scale: str, card: dict[str, Any]) -> None:
+    """Write the card of an agent that was judged: beside the learner's own weights, else into a folder."""
+    place = find(name, scale).parent
+    write_card(folder if place == SHIPPED else place, name, card)

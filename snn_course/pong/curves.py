@@ -4,7 +4,7 @@ Each title is made from the values that are drawn.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from snn_course.runs import figures
 from snn_course.pong import agents, checkpoints, judging
@@ -13,8 +13,18 @@ from snn_course.runs.run import Run
 
 from matplotlib.axes import Axes
 
-Curves = dict[str, tuple[History, judging.Report]]
-"""By name: the rounds of learning, and how the agent was judged afterwards."""
+
+class Learnt(NamedTuple):
+    """How an agent has learnt, and how it was judged afterwards."""
+
+    curve: History
+    """Its rounds."""
+    report: judging.Report
+    before: float = 0
+    """Decisions of the player from which it went on."""
+
+
+Curves = dict[str, Learnt]
 
 
 def of_cards(names: Iterable[str], scale: str) -> Curves:
@@ -23,7 +33,7 @@ def of_cards(names: Iterable[str], scale: str) -> Curves:
     for name, card in checkpoints.cards(names, scale).items():
         report = judging.report_of(card)
         if report is not None:
-            found[name.upper()] = (card["curve"], report)
+            found[name.upper()] = Learnt(card["curve"], report, card.get("before", 0))
     return found
 
 
@@ -51,13 +61,14 @@ def is_by_episodes(curve: History) -> bool:
 
 def draw_curves(run: Run, curves: Curves) -> None:
     """Draw the learning curves against decisions and against time."""
-    ends = {name: report.mean for name, (_, report) in curves.items()}
+    ends = {name: learnt.report.mean for name, learnt in curves.items()}
     fig, axes = figures.new(title_of_curves(ends), columns=2, size=(7.5, 3.2), sharey=True)
-    for name, (curve, _) in curves.items():
-        kept = rounds(curve)
+    for name, learnt in curves.items():
+        kept = rounds(learnt.curve)
         rewards = [told["reward"] for told in kept]
-        dashed = "o--" if is_by_episodes(curve) else "o-"
-        axes[0].plot([told["steps"] / 1e6 for told in kept], rewards, dashed, ms=3, label=name)
+        dashed = "o--" if is_by_episodes(learnt.curve) else "o-"
+        steps = [(learnt.before + told["steps"]) / 1e6 for told in kept]
+        axes[0].plot(steps, rewards, dashed, ms=3, label=name)
         axes[1].plot([told["seconds"] / 60 for told in kept], rewards, dashed, ms=3, label=name)
     axes[0].set(xlabel="decisions, millions", ylabel="reward of an episode", ylim=(-21.5, 21.5))
     axes[1].set(xlabel="CPU time, minutes")

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from snn_course.pong.emulator import ACTIONS, SHAPE, levels, many
+from snn_course.pong.judging import to_train
 from snn_course.pong.network import GAMMA
-from snn_course.pong.pqn import History, Kept, expected, in_rounds
+from snn_course.pong.pqn import History, Kept, epsilon, expected, in_rounds
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
 
@@ -43,8 +44,6 @@ class Recipe:
     """Decisions in all; each is 4 frames."""
     games: int = 16
     """Games side by side."""
-    trainings: int = 1
-    """Training steps for each step of all games."""
     batch: int = 128
     """Decisions of a training step."""
     rate: float = 5e-4
@@ -201,21 +200,21 @@ class Learner:
 def _round(run: Run, name: str, learner: Learner, steps: range) -> dict[str, float]:
     """Start new games, and play and train for some steps."""
     recipe, replay = learner.recipe, learner.replay
-    env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + steps.start)
+    env, frames = many(recipe.games, to_train(1_000_003 * (run.seed + 1) + steps.start))
     replay.new_games()
     losses, values, won, lost = list[float](), list[float](), 0, 0
     for step in run.progress(steps, name):
         done = step * recipe.games
         learner.optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
-        random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
         seen = levels(frames)
+        random = epsilon(done, recipe.explore, recipe.first, recipe.last)
         action, value = _decide(learner.net, seen, random)
         frames, points, dead, cut, _ = env.step(ACTIONS[action.numpy()])
         replay.add(seen[:, -1], action, torch.from_numpy(points).float(), torch.from_numpy(dead | cut))
         won, lost = won + int((points > 0).sum()), lost + int((points < 0).sum())
         values.append(value)
         if done >= recipe.start:
-            losses += [learner.train() for _ in range(recipe.trainings)]
+            losses.append(learner.train())
     env.close()
     return {
         "steps": float(steps.stop * recipe.games),

@@ -1,10 +1,10 @@
 """Atari Pong, and what an agent sees of it.
 
 Pictures come as the Atari literature has them (Mnih et al. 2015; Machado et al. 2018): every fourth frame,
-the maximum of the last two, grey, 84x84, the latest four stacked; with probability 0.25 the last action is
-repeated instead of the new one ("sticky"). Two emulators give the same pictures: Gymnasium's wrappers, one
-game at a time, in which every agent is judged; and ale-py's vector of games in C++, twice as fast, for
-training.
+the maximum of the last two, grey, 84x84, the latest four stacked; at each frame, with probability 0.25, the
+last action goes on instead of the new one ("sticky"). Two emulators give the same pictures: Gymnasium's
+wrappers, one game at a time, in which every agent is judged; and ale-py's vector of games in C++, twice as
+fast, for training.
 
 What the network gets is smaller, and made for the chip (``levels``): the court without score and walls, which
 say nothing about the ball and would send events in every frame, at half the resolution, in 4 bits.
@@ -191,8 +191,8 @@ class Played(NamedTuple):
 def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST, sticky: float = STICKY) -> list[Played]:
     """Play one episode for each seed, side by side, through Gymnasium's wrappers.
 
-    The seed decides the number of idle frames at the start (1 to 30) and which actions stick, each with the
-    chance ``sticky``. After ``most`` decisions an episode ends as it stands.
+    The seed decides the number of idle frames at the start (1 to 30) and at which frames the old action
+    goes on, each with the chance ``sticky``. After ``most`` decisions an episode ends as it stands.
     """
     games = [single(sticky) for _ in seeds]
     frames = [game.reset(seed=seed)[0] for game, seed in zip(games, seeds, strict=True)]

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from snn_course.pong import pqn
 from snn_course.pong.emulator import Frames, See, many
+from snn_course.pong.judging import to_train
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
 
@@ -72,7 +73,7 @@ def imitate(
         teacher: from frames [B, 5, 84, 84] to Q [B, 3].
         recipe: how to learn.
         see: from frames [B, 5, 84, 84] to the student's input.
-        loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``distance``.
+        loss: of the student, its inputs [B, ...] and the teacher's Q [B, 3]; None: ``plain``.
 
     Returns: for each round decisions ("steps"), CPU "seconds", "reward" as in PQN, "loss", and
     "agreement": the share of decisions that were the teacher's, in %.
@@ -105,7 +106,7 @@ class _Lesson:
         """Start new games, and play and train for some updates."""
         recipe = self.recipe
         self.seen, self.told = list[torch.Tensor](), list[torch.Tensor]()
-        env, frames = many(recipe.games, seed=2_000_003 * (run.seed + 1) + updates.start)
+        env, frames = many(recipe.games, to_train(2_000_003 * (run.seed + 1) + updates.start))
         losses, same, won, lost = list[float](), list[float](), 0, 0
         for update in run.progress(updates, name):
             self.optimizer.param_groups[0]["lr"] = recipe.rate * (1 - update / total)

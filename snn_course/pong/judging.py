@@ -7,8 +7,8 @@ a ``Choice``, what tells how good one is takes a ``Report``, and neither can hol
 
 An agent's card keeps both, with the first seed and the number of episodes:
 
-    "choice":  {"first_seed": 10000, "episodes": 30, "sticky": 0.25, "rewards": [...]}
-    "reports": [{"first_seed": 40000, "episodes": 100, "sticky": 0.25, "rewards": [...]}, ...]
+    "choice":  {"first_seed": 10000, "episodes": 30, "sticky": 0.25, "rewards": [...], ...}
+    "reports": [{"first_seed": 40000, "episodes": 100, "sticky": 0.25, "rewards": [...], ...}, ...]
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,8 @@ CHOICE = range(10_000, 40_000)
 """Seeds of the episodes that choose: the teacher, a price, or what its author looks at while he tries."""
 REPORT = range(40_000, 70_000)
 """Seeds of the episodes that are reported. They choose nothing, and training uses none of them."""
+TRAINING = range(100_000, 2_000_100_000)
+"""Seeds of the games that train: none of those above, and none that ALE cannot hold (it has 31 bits)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Judged:
     rewards: Sequence[float]
     first: int
     sticky: float = emulator.STICKY
-    """Chance with which an action is repeated in place of the new one."""
+    """Chance with which an action is repeated in place of the new one, at each frame."""
+    longest: int = emulator.LONGEST
+    """Decisions after which an episode ended as it stood."""
     allowed: ClassVar[range]
 
     def __post_init__(self) -> None:
@@ -54,19 +58,21 @@ class Judged:
 
     @property
     def note(self) -> str:
-        """How many episodes with which seeds, and the error."""
+        """How many episodes with which seeds, and the error; and where they were cut."""
         last = self.first + len(self.rewards) - 1
-        return f"{len(self.rewards)} episodes, seeds {self.first} to {last}, +- {self.error:.2f}"
+        cut = "" if self.longest == emulator.LONGEST else f", cut after {self.longest} decisions"
+        return f"{len(self.rewards)} episodes, seeds {self.first} to {last}, +- {self.error:.2f}{cut}"
 
     def told(self) -> dict[str, Any]:
         """Give what a card keeps."""
         head = {"first_seed": self.first, "episodes": len(self.rewards), "sticky": self.sticky}
-        return head | {"rewards": list(self.rewards)}
+        return head | {"longest": self.longest, "rewards": list(self.rewards)}
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        """Read what a card has kept."""
-        return cls(told["rewards"], told["first_seed"], told["sticky"])
+        """Read what a card has kept; older cards are of whole games, and do not say so."""
+        longest = told.get("longest", emulator.LONGEST)
+        return cls(told["rewards"], told["first_seed"], told["sticky"], longest)
 
 
 class Choice(Judged):
@@ -81,10 +87,20 @@ class Report(Judged):
     allowed = REPORT
 
 
+def aim(reward: float) -> dict[str, float]:
+    """Give the goal of a reward to the scales that play whole games."""
+    return {"cpu": reward, "gpu": reward}
+
+
+def to_train(wanted: int) -> int:
+    """Give the seed of games that train: the wanted one, or another where ``TRAINING`` does not have it."""
+    return TRAINING[(wanted - TRAINING.start) % len(TRAINING)]
+
+
 def choose(policy: emulator.Policy, episodes: int, longest: int = emulator.LONGEST) -> Choice:
     """Play the first episodes of those that choose, each of at most ``longest`` decisions."""
     played = emulator.play(policy, CHOICE[:episodes], longest)
-    return Choice([one.reward for one in played], CHOICE.start)
+    return Choice([one.reward for one in played], CHOICE.start, longest=longest)
 
 
 def report(
@@ -95,7 +111,7 @@ def report(
 ) -> Report:
     """Play the first episodes of those that are reported, each of at most ``longest`` decisions."""
     played = emulator.play(policy, REPORT[:episodes], longest, sticky)
-    return Report([one.reward for one in played], REPORT.start, sticky)
+    return Report([one.reward for one in played], REPORT.start, sticky, longest)
 
 
 def choice_of(card: Mapping[str, Any]) -> Choice | None:

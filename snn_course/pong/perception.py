@@ -68,12 +68,3 @@ def events(frames: Frames, pixel: dvs.Pixel = PIXEL) -> torch.Tensor:
     binned = np.bincount(place, weights=np.abs(count), minlength=size)  # exact: sums of small integers
     seen = np.minimum(binned, MOST).astype(np.uint8)
     return torch.from_numpy(seen.reshape(len(frames), 2 * PAIRS, rows, columns))
-
-
-def mean_events(seen: torch.Tensor) -> tuple[float, float]:
-    """Give mean events a decision of [B, 6, rows, columns]: those sent since the last one, those shown.
-
-    The camera sends the latest pair's; the network is shown those of all three pairs. As counted: clipped.
-    """
-    total = seen.sum((2, 3), dtype=torch.float64).mean(0)  # [6]
-    return float(total[-2:].sum()), float(total.sum())

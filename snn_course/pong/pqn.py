@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from snn_course.pong.emulator import ACTIONS, Frames, See, levels, many
+from snn_course.pong.judging import to_train
 from snn_course.pong.network import GAMMA
 from snn_course.runs.divergence import finite
 from snn_course.runs.run import Run
@@ -141,12 +142,12 @@ def _round(
     updates: range,
 ) -> dict[str, float]:
     """Start new games, and play and train for some updates."""
-    env, frames = many(recipe.games, seed=1_000_003 * (run.seed + 1) + updates.start)
+    env, frames = many(recipe.games, to_train(1_000_003 * (run.seed + 1) + updates.start))
     losses, values, won, lost = list[float](), list[float](), 0, 0
     for update in run.progress(updates, name):
         done = update * recipe.games * recipe.horizon
         optimizer.param_groups[0]["lr"] = recipe.rate * (1 - done / recipe.steps)
-        random = max(recipe.last, recipe.first - (recipe.first - recipe.last) * done / recipe.explore)
+        random = epsilon(done, recipe.explore, recipe.first, recipe.last)
         memory = play(env, frames, net, recipe.horizon, random, see)
         frames = memory.frames
         won, lost = won + int((memory.reward > 0).sum()), lost + int((memory.reward < 0).sum())
@@ -161,6 +162,14 @@ def _round(
         "loss": float(np.mean(losses)),
         "q": float(np.mean(values)),
     }
+
+
+def epsilon(done: int, explore: int, first: float, last: float) -> float:
+    """Give the share of random decisions after ``done`` ones: *epsilon-greedy*, whose epsilon falls.
+
+    It falls linearly from ``first`` to ``last`` within ``explore`` decisions, and stays there.
+    """
+    return max(last, first - (first - last) * done / explore)
 
 
 @dataclass

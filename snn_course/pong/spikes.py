@@ -71,10 +71,8 @@ class IfNet(nn.Module):
     def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Give the spikes [T, B, ...] of each layer, and at the end Q [B, actions]."""
         place = self.read_out.act_step.device
-        spk, found = (
-            (x.to(place, self.dtype) / self.first).unsqueeze(0),
-            [],
-        )  # a still picture: one step is all
+        spk = (x.to(place, self.dtype) / self.first).unsqueeze(0)  # a still picture: one step is all
+        found = []
         for layer in self.layers:
             cur = layer(spk)
             cur = cur.expand(self.num_steps, *cur.shape[1:])

@@ -9,7 +9,7 @@ of the clip. Numpy and Pillow draw it in about 5 ms a picture; 8 seconds are 0.6
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from snn_course.runs import figures
 from snn_course import UsageError, safe_write
@@ -34,8 +34,6 @@ MOST = 15
 Picture = npt.NDArray[np.uint8]
 Layers = Callable[[torch.Tensor], list[torch.Tensor]]
 """From inputs [1, C, rows, columns] to what leaves each layer, [1, ...]; the last is Q [1, 3]."""
-Unit = Literal["spikes", "events"]
-"""What is counted: spikes are the sum of all values; events, as the chip sends them, the values above 0."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,6 @@ class Clip:
 
     moments: Sequence[Moment]
     title: str
-    unit: Unit
     eyes: agents.Eyes
 
     @property
@@ -82,7 +79,6 @@ def record(
     seconds: float = 8.0,
     skip: int = 2,
     title: str = "",
-    unit: Unit = "spikes",
     eyes: agents.Eyes = "levels",
 ) -> Clip:
     """Play one game, greedily and with sticky actions, and keep a part of it as a GIF or MP4.
@@ -94,7 +90,6 @@ def record(
         seconds: length of the clip; it is shorter where the game ends.
         skip: points to play before it starts, 0 to 20.
         title: says who plays.
-        unit: what is counted.
         eyes: what the network sees.
 
     Returns: what was drawn. Raises: UsageError for another ending or number of points, or without Pong.
@@ -104,7 +99,7 @@ def record(
     if not 0 <= skip <= 20:
         raise UsageError(f"Skip 0 to 20 points, not {skip}: the 21st may end the game.")
     count = max(1, round(seconds * DECISIONS_A_SECOND))
-    clip = Clip(_play(layers, agents.EYES[eyes], seed, count, skip), title, unit, eyes)
+    clip = Clip(_play(layers, agents.EYES[eyes], seed, count, skip), title, eyes)
     pictures = draw(clip)
     with safe_write.aside(path) as part:
         _write(part, pictures)
@@ -140,7 +135,7 @@ def draw(clip: Clip) -> list[Picture]:
     return [_picture(moment, clip, tops, gap) for moment in clip.moments]
 
 
-def titles(moment: Moment, unit: Unit) -> list[str]:
+def titles(moment: Moment) -> list[str]:
     """Give a line for each layer: its plain name, and how much it sends for this decision."""
     convolutions = sum(values.ndim == 3 for values in moment.activity)
     lines = []
@@ -149,8 +144,7 @@ def titles(moment: Moment, unit: Unit) -> list[str]:
         if values.ndim == 1:
             which = f" {number - convolutions}" if len(moment.activity) > convolutions + 1 else ""
             name = f"dense layer{which}, {len(values)} neurons"
-        total = int(values.sum()) if unit == "spikes" else np.count_nonzero(values)
-        lines.append(f"{name}: {total:,} {unit}")
+        lines.append(f"{name}: {int(values.sum()):,} spikes")
     return lines
 
 
@@ -207,7 +201,7 @@ def _picture(moment: Moment, clip: Clip, tops: list[float], gap: float) -> Pictu
         _text(pen, (LEFT + 80, 28), "OFF", bold=True, colour=figures.ORANGE)
     _bars(pen, moment.q, gap, (LEFT + 150, 28))
     y = 148
-    for line, values, top in zip(titles(moment, clip.unit), moment.activity, tops, strict=True):
+    for line, values, top in zip(titles(moment), moment.activity, tops, strict=True):
         _text(pen, (LEFT, y), line[0].upper() + line[1:])
         grid = tiles(values, top)
         _paste(image, grid, (LEFT, y + 17))

@@ -1,19 +1,12 @@
-"""The capstone's page in the journal, written from what the steps have measured.
-
-Numbers come from the steps' ``metrics.json``: the learner's own ones of this scale, else those that came with
-the agents (``checkpoints/<part>.metrics.json``). A step that was not run is named, and left out.
-"""
+"""The capstone's page in the journal, written from what the steps have measured (``runs.steps``)."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from snn_course.runs import metrics_file, wording
-from snn_course import UsageError, results_dir
+from snn_course.runs import steps
 from snn_course.pong import checkpoints, judging, network
-from snn_course.pong.checkpoints import SHIPPED
+from snn_course.pong.checkpoints import SCRIPT, SHIPPED
 
-Table = Mapping[str, Any]
 PARTS = {
     "train_pqn": "Learning to play: PQN",
     "train_dqn": "Learning to play: DQN",
@@ -38,33 +31,21 @@ each choice by what it costs. 4 bits teach 2 bits, whose 3 levels take few spike
 executions in turn: as levels for the chip, and as free-running spikes."""
 
 
-def page(scale: str, tables: Sequence[Table]) -> str:
+def page(scale: str, who: str, tables: Sequence[steps.Table]) -> str:
     """Give the page (Markdown): choices, what each step measured, and the benchmark's tables.
 
     Args:
         scale: of the learner's results.
+        who: a sentence that says which agent has played.
         tables: with title, columns and rows, as in metrics.json.
     """
-    found = {part: metrics for part in PARTS if (metrics := measured(part, scale)) is not None}
-    choices = CHOICES.format(size=network.size(network.q_network()))
-    parts = [choices, *_perception(scale)]
-    for part, metrics in found.items():
-        parts += [f"**{PARTS[part]}.** {_sentences(metrics)}", *map(_markdown, metrics["tables"])]
-    parts += ["**The benchmark.** The shipped agent on each execution.", *map(_markdown, tables)]
-    return "\n\n".join([*parts, *_verdict(found), _missing(found)]).rstrip()
-
-
-def measured(part: str, scale: str) -> Mapping[str, Any] | None:
-    """Read what a step measured: the learner's own run of this scale, else the shipped one, else None."""
-    for path in (
-        results_dir() / f"capstone_pong_{part}" / scale / "metrics.json",
-        SHIPPED / f"{part}.metrics.json",
-    ):
-        try:
-            return metrics_file.read(path)
-        except UsageError:
-            continue
-    return None
+    known = steps.Steps(SCRIPT, SHIPPED, PARTS)
+    found = known.found(scale)
+    worked, failed = steps.goals(found, speed=False)
+    parts = [CHOICES.format(size=network.size(network.q_network())), *_perception(scale)]
+    parts += [*known.paragraphs(found), f"**The benchmark.** {who}", *map(steps.markdown, tables)]
+    parts += [f"**What worked.** {worked}.", f"**What did not.** {failed}."]
+    return "\n\n".join(parts + known.missing(found))
 
 
 def _perception(scale: str) -> list[str]:
@@ -85,36 +66,3 @@ def _perception(scale: str) -> list[str]:
         f"**Perception.** The agent sees pictures. With the same training, events earn {gain:+.1f} ± "
         f"{error:.1f} points against them. {verdict}"
     ]
-
-
-def _sentences(metrics: Mapping[str, Any]) -> str:
-    """Tell the measures that are neither proofs nor details of the mapping."""
-    told = [m for m in metrics["measures"] if m["kind"] != "proof"]
-    return "; ".join(f"{m['name']} {wording.value_of(m)}" for m in told) + "."
-
-
-def _markdown(table: Table) -> str:
-    first, *others = table["columns"]
-    head = [f"{table['title']}: {first}".rstrip(": "), *others]
-    lines = [head, ["---", *["---:"] * len(others)], *table["rows"]]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def _verdict(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say which goals were met, and which were not."""
-    goals = [(part, m) for part, metrics in found.items() for m in metrics["measures"] if m["kind"] == "goal"]
-    worked = [f"{m['name']} ({part}) {wording.value_of(m)}" for part, m in goals if m["met"]]
-    failed = [
-        f"{m['name']} ({part}) {wording.value_of(m)}, aim {wording.goal_of(m)}"
-        for part, m in goals
-        if m["met"] is False and not m["speed"]
-    ]
-    return [
-        f"**What worked.** {'; '.join(worked) or 'No goal was measured'}.",
-        f"**What did not.** {'; '.join(failed) or 'Every goal of these steps was met'}.",
-    ]
-
-
-def _missing(found: Mapping[str, Mapping[str, Any]]) -> str:
-    left = [part.replace("_", " --learner ") for part in PARTS if part not in found]
-    return f"Not measured: {', '.join(left)}." if left else ""

@@ -1,6 +1,6 @@
 """Runs the points of a sweep side by side: on the cores of this machine, or on a Dask cluster.
 
-    found = sweep.run_points(run, "train_point", {"L1 0.1": (config, "L1", 0.1), ...}, workers=2)
+    found = parallel.run_points(run, "train_point", {"L1 0.1": (config, "L1", 0.1), ...}, workers=2)
 
 Each point is a call of a function of the run's script, with arguments that can be pickled; it gives a dict
 of numbers and strings. A finished point is kept by ``run.save`` at once: after a kill, the same command

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from snn_course.runs import command, lesson
+from snn_course.runs import command, figures, lesson
 from snn_course import ROOT, UsageError
 from snn_course import akida_bridge as ab
 from snn_course.akida_bridge.integers import sums
+from snn_course.costs import energy as meters
 from snn_course.journal import blocks as journal
 from snn_course.networks import conversion, neurons
 from snn_course.pong import (
@@ -22,8 +23,10 @@ from snn_course.pong import (
     checkpoints,
     compare,
     curves,
+    dqn,
     emulator,
     imitate,
+    judging,
     network,
     pqn,
     spikes,
@@ -570,6 +573,85 @@ def test_weights_of_another_architecture_are_one_clear_line(name, foreign, shipp
     assert f"{name}.pt" in str(caught.value)
 
 
+def test_an_agent_says_whose_it_is(shipped, tmp_path):
+    put(shipped, "pqn", network.q_network())
+    assert agents.load("pqn", "quick").origin == "The agent 'pqn' came with the course."
+    own = tmp_path / "results" / "capstone_pong_train_pqn" / "quick"
+    own.mkdir(parents=True)
+    put(own, "pqn", network.q_network())
+    assert agents.load("pqn", "quick").origin == f"The agent 'pqn' is your own: {own / 'pqn.pt'}."
+
+
+def test_weights_without_their_card_are_one_clear_line(shipped):
+    torch.save(trained("sparse").state_dict(), shipped / "sparse.pt")
+    with pytest.raises(UsageError, match=r"sparse\.json is missing or damaged\.$"):
+        agents.load("sparse", "quick")
+
+
+def test_a_judged_card_lies_beside_the_learners_own_weights_alone(shipped, tmp_path):
+    put(shipped, "pqn", network.q_network())
+    before = (shipped / "pqn.json").read_bytes()
+    checkpoints.judged(tmp_path / "judge", "pqn", "quick", {"rewards": [2.0]})
+    assert (shipped / "pqn.json").read_bytes() == before
+    assert checkpoints.card(tmp_path / "judge" / "pqn.pt") == {"rewards": [2.0]}
+    own = tmp_path / "results" / "capstone_pong_train_pqn" / "quick"
+    own.mkdir(parents=True)
+    put(own, "pqn", network.q_network())
+    checkpoints.judged(tmp_path / "judge", "pqn", "quick", {"rewards": [3.0]})
+    assert checkpoints.cards(["pqn"], "quick") == {"pqn": {"rewards": [3.0]}}
+    assert checkpoints.card(tmp_path / "judge" / "pqn.pt") == {"rewards": [2.0]}
+
+
+# ---------------------------------------------------------------------- the benchmark's tables
+
+
+def test_what_is_lost_is_the_mean_difference_of_the_same_episodes():
+    found = {"levels": [20.0, 18.0, 16.0, -10.0], "x": [19.0, 15.0, 16.0]}
+    mean, error = accounts.lost(found, "x")
+    assert mean == pytest.approx(4 / 3)
+    assert error == pytest.approx(np.std([1, 3, 0], ddof=1) / 3**0.5)
+
+
+def test_the_goal_of_spikes_is_judged_at_the_steps_that_were_chosen_before():
+    told = {}
+    run = SimpleNamespace(measure=lambda name, value, **_: told.update({name: value}))
+    found = {"levels": [19.0, 19.0], "spikes, T 2": [20.0, 20.0], "spikes, T 4": [17.0, 18.0]}
+    accounts.measure_rewards(run, "sparse", found)
+    assert {name: value for name, value in told.items() if "lost" in name} == {
+        "spikes, T 4: reward lost": 1.5
+    }
+
+
+def test_an_agent_is_no_relative_of_its_own(shipped):
+    for name, reward in {"four": 19.0, "sparse": 18.0}.items():
+        put(shipped, name, trained(name))
+        card = {"reports": [judging.Report([reward], judging.REPORT.start).told()]}
+        (shipped / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
+    run = SimpleNamespace(config=capstone.Config(scale="quick"))
+    for agent, other in {"four": 18.0, "sparse": 19.0}.items():
+        assert [row[1] for row in accounts.relatives(run, agent, emulator.STICKY)] == [other]
+
+
+@pytest.mark.parametrize("energy", [None, ab.Energy("n", "s", True, 900, 950, 1000)])
+def test_the_card_tells_its_energy_where_there_is_one(energy, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ab, "energy", lambda _, x, repeats: asked.append(len(x) * repeats) or energy)
+    monkeypatch.setattr(meters, "measure", lambda *_: None)
+    tables = {}
+    run = SimpleNamespace(
+        device=torch.device("cpu"), table=lambda title, _, rows: tables.update({title: rows})
+    )
+    accounts.energy(run, nn.Identity(), "model", {"levels": (1e6, 0.0)}, torch.zeros(300, 4, 3, 3))
+    (rows,) = tables.values()
+    assert asked[0] >= 10_000  # the power meter must see a second of work
+    assert rows[-1] == [
+        "AKD1000, this agent",
+        *(["-", ab.unmeasured()] if energy is None else [50, rows[-1][2]]),
+    ]
+    accounts.energy(run, nn.Identity(), None, {}, torch.zeros(300, 4, 3, 3))
+    assert len(asked) == 1  # nothing to measure on
+
+
 # ---------------------------------------------------------------------- steps of the script
 
 
@@ -577,6 +659,11 @@ def test_without_a_step_the_script_is_the_benchmark():
     assert capstone.Config().step == "benchmark"
     assert capstone.Config().part == ""
     assert capstone.Config(step="train").part == "train_pqn"
+    assert capstone.Config(agent="four").part == "benchmark_four"  # it leaves the other's results as they are
+    assert (capstone.Config(step="watch").part, capstone.Config(step="watch", agent="two").part) == (
+        "watch",
+        "watch_two",
+    )
 
 
 @pytest.mark.parametrize(("name", "float_weights"), [("levels", False), (accounts.TEACHER, True)])
@@ -758,6 +845,32 @@ def test_a_further_seed_of_the_aware_learner_trains_its_own_pqn_player(monkeypat
     assert (begun.eyes, begun.decisions) == ("known", 3000.0)
     x = seen(5, 1, channels=6)
     assert torch.equal(begun.net(x), player(x[:, :4]))
+
+
+class Asked(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("decisions", "start"), [(2_000, 500), (600_000, 5_000)])
+def test_a_short_dqn_trains_too(decisions, start, monkeypatch):
+    def learn(run, name, net, recipe):
+        raise Asked(recipe.start)
+
+    monkeypatch.setattr(dqn, "learn", learn)
+    monkeypatch.setattr(emulator, "difference", lambda *_: 0.0)
+    config = capstone.Config(scale="quick", step="train", learner="dqn", decisions=decisions)
+    with pytest.raises(Asked, match=f"^{start}$"):
+        capstone.train(config, SimpleNamespace(seed=0, proof=lambda *_: None))
+
+
+def test_a_curve_goes_on_where_the_player_before_stopped(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "legend_outside", lambda ax: drawn.append(ax.figure))
+    curve = [{"steps": 1e6, "seconds": 60.0, "reward": 3.0, "points": 9.0}]
+    report = judging.Report([5.0], judging.REPORT.start)
+    curves.draw_curves(SimpleNamespace(figure=lambda *_: None), {"AWARE": curves.Learnt(curve, report, 5e6)})
+    (line,) = drawn[0].axes[0].lines
+    assert line.get_xdata().tolist() == [6.0]
 
 
 def test_a_curve_tells_whether_it_counts_points_or_episodes():

@@ -36,16 +36,17 @@ def test_each_purpose_plays_its_own_seeds(monkeypatch):
     chosen = judging.choose(len, 3, 50)
     told = judging.report(len, 2, 60, sticky=0.0)
     assert asked == [([10_000, 10_001, 10_002], 50, 0.25), ([40_000, 40_001], 60, 0.0)]
-    assert chosen == judging.Choice([4, 5, 6], 10_000)
-    assert told == judging.Report([2, 3], 40_000, 0.0)
-    assert told.note == "2 episodes, seeds 40000 to 40001, +- 0.50"
+    assert chosen == judging.Choice([4, 5, 6], 10_000, longest=50)
+    assert told == judging.Report([2, 3], 40_000, 0.0, 60)
+    assert told.note == "2 episodes, seeds 40000 to 40001, +- 0.50, cut after 60 decisions"
 
 
 def test_a_card_keeps_both_apart():
     choice = judging.Choice([1.0, 2.0], 10_000)
     sticky, calm = judging.Report([3.0], 40_000), judging.Report([21.0, 20.0], 40_000, 0.0)
     card = {"choice": choice.told(), "reports": [calm.told(), sticky.told()]}
-    assert card["choice"] == {"first_seed": 10_000, "episodes": 2, "sticky": 0.25, "rewards": [1.0, 2.0]}
+    told = {"first_seed": 10_000, "episodes": 2, "sticky": 0.25, "longest": 27_000, "rewards": [1.0, 2.0]}
+    assert card["choice"] == told
     assert judging.choice_of(card) == choice
     assert (judging.report_of(card), judging.report_of(card, 0.0)) == (sticky, calm)
     old = {"rewards": [5.0]}  # from before seeds had a purpose: it may choose, and is no report
@@ -58,13 +59,13 @@ class Asked(Exception):
     pass
 
 
-@pytest.mark.parametrize("seed", [0, 1, 29_999, 60_000])
+@pytest.mark.parametrize("seed", [0, 1, 29_999, 60_000, 2_026, 2**31 - 1])
 @pytest.mark.parametrize("learner", ["pqn", "dqn", "imitate"])
 def test_training_meets_no_seed_that_judges(learner, seed, monkeypatch):
     module = {"pqn": pqn, "dqn": dqn, "imitate": imitate}[learner]
     games = []
 
-    def many(count, seed, **_):
+    def many(count, seed):
         games.extend(range(seed, seed + count))
         raise Asked
 
@@ -80,6 +81,21 @@ def test_training_meets_no_seed_that_judges(learner, seed, monkeypatch):
         learn()
     assert games
     assert not set(games) & {*judging.CHOICE, *judging.REPORT}
+    assert max(games) < 2**31  # the largest seed that ALE takes
+
+
+def test_a_training_seed_stays_what_it_is_where_it_can():
+    assert judging.to_train(1_000_003) == 1_000_003
+    assert judging.to_train(judging.TRAINING.stop) == judging.TRAINING.start
+    assert not set(judging.TRAINING[:100_000]) & {*judging.CHOICE, *judging.REPORT}
+
+
+def test_rewards_of_games_that_were_cut_say_so():
+    whole, cut = judging.Report([3.0], 40_000), judging.Report([3.0], 40_000, longest=300)
+    assert "cut" not in whole.note
+    assert cut.note.endswith(", cut after 300 decisions")
+    assert judging.Report.read(cut.told()) == cut
+    assert judging.Report.read({"rewards": [3.0], "first_seed": 40_000, "sticky": 0.25}) == whole
 
 
 def put(folder, name, choice, report):
@@ -121,8 +137,9 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
     config = capstone.Config(scale="quick", step="sparsify", pictures=100, **quick())
     metrics = lesson.execute(capstone.main, config, ROOT / "capstone_pong.py")
     kept = [m for m in metrics["measures"] if m["name"].endswith(": reward")]
-    price = (4, 8, 12)[lucky - 2]
-    assert [(m["name"], m["mean"]) for m in kept] == [(f"price {price:g}: reward", -20.0)]
+    assert [(m["name"], m["mean"]) for m in kept] == [("kept agent: reward", -20.0)]
+    (fewer,) = [m for m in metrics["measures"] if m["name"] == "fewer spikes"]
+    assert fewer["note"] == f"price {(4, 8, 12)[lucky - 2]}"
     assert "seeds 40000 to 40001" in kept[0]["note"]
     card = checkpoints.card(checkpoints.find("sparse", "quick"))
     assert judging.choice_of(card).rewards == [20.0, 20.0]  # those of the one that was kept

@@ -80,23 +80,25 @@ def test_the_page_tells_own_measures_and_names_what_is_missing(tmp_path, monkeyp
     folder.mkdir(parents=True)
     found = metrics("sparsify", [goal("fewer spikes", 6.25, True), goal("reward", 1.5, False)], [table])
     metrics_file.write(folder / "metrics.json", found)
-    page = write_up.page("cpu", [{"title": "Speed", "columns": ["on", "ms"], "rows": [["chip", "0.2"]]}])
+    speed = {"title": "Speed", "columns": ["on", "ms"], "rows": [["chip", "0.2"]]}
+    page = write_up.page("cpu", "It is yours.", [speed])
     assert "113,299 weights and biases" in page  # 592 + 4640 + 9248 + 98432 + 387
     assert "| Rows | x |\n| --- | ---: |\n| a | 7.5 |" in page
-    assert "| Speed: on | ms |" in page
+    assert "**The benchmark.** It is yours.\n\n| Speed: on | ms |" in page
+    assert "**Reward against spikes.** fewer spikes 6.25; reward 1.5.\n" in page
     assert "**What worked.** fewer spikes (sparsify) 6.25." in page
     assert "**What did not.** reward (sparsify) 1.5, aim >= 5." in page
     learners = "train --learner pqn, train --learner dqn, train --learner aware"
     assert f"Not measured: {learners}, convert, spike, perceive, quantise." in page
-    assert write_up.measured("sparsify", "quick") is None
 
 
-def test_shipped_measures_serve_where_there_are_no_own_ones(tmp_path, monkeypatch):
+def test_shipped_measures_serve_where_there_are_no_own_ones_and_the_page_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(write_up, "SHIPPED", tmp_path)
     metrics_file.write(tmp_path / "spike.metrics.json", metrics("spike", [goal("reward", 9.0, True)]))
-    assert write_up.measured("spike", "cpu")["measures"][0]["mean"] == 9.0
+    page = write_up.page("cpu", "", [])
+    assert "and alone.** reward 9. (These figures came with the course.)" in page
     (tmp_path / "spike.metrics.json").write_text("{", encoding="utf-8")
-    assert write_up.measured("spike", "cpu") is None
+    assert "Spikes that learn" not in write_up.page("cpu", "", [])
 
 
 @pytest.mark.parametrize(
@@ -105,14 +107,45 @@ def test_shipped_measures_serve_where_there_are_no_own_ones(tmp_path, monkeypatc
 )
 def test_the_page_argues_for_what_the_agent_sees(events, told, verdict, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
-    assert "**Perception.**" not in write_up.page("cpu", [])
+    assert "**Perception.**" not in write_up.page("cpu", "", [])
     for name, rewards in {"pictures": [11.0, 15.0], "events": events}.items():
         (tmp_path / f"{name}.pt").touch()
         card = {"reports": [judging.Report(rewards, judging.REPORT.start).told()]}
         (tmp_path / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
-    (line,) = [line for line in write_up.page("cpu", []).splitlines() if line.startswith("**Perception.**")]
+    (line,) = [
+        line for line in write_up.page("cpu", "", []).splitlines() if line.startswith("**Perception.**")
+    ]
     assert told in line
     assert verdict in line
+
+
+MEASURED = {
+    "pqn": ("train_pqn", "pqn: reward"),
+    "dqn": ("train_dqn", "dqn: reward"),
+    "aware": ("train_aware", "aware: reward"),
+    "levels": ("convert", "15 levels: reward"),
+    "clone": ("spike", "T 8, learnt from the teacher: reward"),
+    "direct": ("spike", "T 4, learnt by itself: reward"),
+    "pictures": ("perceive", "pictures: reward"),
+    "events": ("perceive", "events: reward"),
+    "four": ("quantise", "4-bit events, 4-bit weights: reward"),
+    "two": ("quantise", "2-bit events, 4-bit weights: reward"),
+    "ternary": ("quantise", "2-bit events, 2-bit weights: reward"),
+    "sparse": ("sparsify", "kept agent: reward"),
+}
+"""Of each agent: the step whose file tells its reward, and as what."""
+
+
+@pytest.mark.parametrize("name", agents.NAMES)
+def test_a_shipped_measure_is_of_the_agent_beside_it(name):
+    """Of its report, where it has one; the first value is that of the first seed, whose weights are kept."""
+    part, shown = MEASURED[name]
+    measures = metrics_file.read(checkpoints.SHIPPED / f"{part}.metrics.json")["measures"]
+    (told,) = [m for m in measures if m["name"] == shown]
+    card = checkpoints.card(checkpoints.SHIPPED / f"{name}.pt")
+    known = judging.report_of(card) or judging.choice_of(card)
+    assert told["values"][0] == pytest.approx(known.mean)
+    assert f"seeds {known.first} to " in told["note"]
 
 
 def test_every_shipped_measure_is_whole():
