@@ -185,12 +185,12 @@ def as_markdown(neurons_alone: dict[str, Spent], step: Spent) -> str:
     return table + (
         f"\nA training step of 784-1000-10 neurons (T 25, B 128, still input) takes {compiled:.2f} times\n"
         f"as long as its matrix products alone; in PyTorch {plain:.2f} times. Where the copy takes a "
-        f"millisecond or more, a pass takes\nat most {max(large):.2f} times as long (aim: 1.3).\n"
+        f"millisecond or more, a pass takes\nat most {max(large):.2f} times as long (the aim is 1.3).\n"
     )
 
 
 def main() -> int:
-    """Print all comparisons. Returns: 0; 2 where nothing compiles here."""
+    """Print all comparisons. Returns: 0; 2 where nothing compiles here, or README cannot be written."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each comparison, at least 1")
@@ -204,12 +204,11 @@ def main() -> int:
         neurons_alone = leaky_neurons(asked.rounds)
         step = training_step(asked.rounds)
         other_scans(asked.rounds)
-    except UsageError as error:  # there is no numba
+        if asked.readme:
+            report.update_readme(ROOT / "README.md", as_markdown(neurons_alone, step), "scans")
+    except UsageError as error:  # there is no numba, or README cannot be written
         print(error, file=sys.stderr)
         return 2
-    if asked.readme:
-        report.update_readme(ROOT / "README.md", as_markdown(neurons_alone, step), "scans")
-
     return 0
 
 

@@ -1142,7 +1142,7 @@ def differentiate(forward: Callable[[Tensor], Any], cur: Tensor) -> None:
     spk = forward(cur)
     if isinstance(spk, tuple):
         spk, _ = spk
-    arriving = cur.detach()  # a gradient for each spike; any numbers serve, but not a single one for all
+    arriving = cur.detach()  # a gradient for each spike: one number for all would be read only once
     torch.autograd.grad(spk, cur, arriving)
 
 

@@ -1,6 +1,6 @@
 """The benchmark's tables: rewards, hops, operations, latency and energy of every execution."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snn_course import akida_bridge as ab
@@ -13,7 +13,7 @@ from snn_course.runs.run import Run
 import torch
 from torch import nn
 
-Rewards = Mapping[str, list[float]]
+Rewards = Mapping[str, Sequence[float]]
 TIMES = (2, 4, 8, 15, 30)
 """T of the executions that spike; the last one is compared, and plays no episodes."""
 SPIKES, RANDOM, MIRROR = "spikes, T ", "random player", "opponent's rule, from RAM"
@@ -53,7 +53,7 @@ def names() -> list[str]:
     return ["levels", *spiking, *akida, "levels" + CALM, TEACHER + CALM, RANDOM, MIRROR]
 
 
-def rewards(run: Run, agent: str, found: Rewards) -> None:
+def rewards(run: Run, agent: str, longest: int, found: Rewards) -> None:
     """Tabulate and measure the rewards of an agent's executions, of its relatives, and of published players.
 
     There are two tables, one for each protocol: what sticky actions cost is no difference between players.
@@ -68,7 +68,7 @@ def rewards(run: Run, agent: str, found: Rewards) -> None:
         rule = f"with sticky actions ({sticky:g})" if sticky else "without sticky actions"
         run.table(f"Reward {rule}, -21 .. 21", ["player", "mean", "+-", "episodes", "M frames"], rows)
     compare_with_published(run)
-    measure_rewards(run, agent, found)
+    measure_rewards(run, agent, longest, found)
 
 
 def played(found: Rewards, frames: float | str, sticky: float) -> list[list[Any]]:
@@ -128,11 +128,12 @@ def compare_with_published(run: Run) -> None:
     )
 
 
-def measure_rewards(run: Run, agent: str, found: Rewards) -> None:
+def measure_rewards(run: Run, agent: str, longest: int, found: Rewards) -> None:
     """Record the reward of each execution, and what spikes and the chip lose against the levels."""
+    cut = judging.cut_after(longest)
     for name, told in found.items():
         mean, error = compare.mean_and_error(told)
-        note = f"{len(told)} episodes from seed {judging.REPORT.start}, +- {error:.2f}"
+        note = f"{len(told)} episodes from seed {judging.REPORT.start}, +- {error:.2f}" + cut
         if name not in (RANDOM, MIRROR):
             least = judging.aim(20.5) if name == TEACHER + CALM else None
             shown = name in headlines(agent)
@@ -192,8 +193,8 @@ def hops(
     ]
     for name, answered in found.items():
         if name != "levels":
-            less, error = lost(rewards, name) if name in rewards else ("-", "-")
-            change = -less if isinstance(less, float) else less
+            less, error = lost(rewards, name) if name in rewards else (None, "-")
+            change = "-" if less is None else -less
             rows.append([f"levels -> {name}", *compare.hop(answered, q), change, error])
     columns = ["hop", "same actions, %", "error of Q", "change of reward", "+-"]
     run.table(f"Hops, {len(q)} decisions", columns, rows)
@@ -218,7 +219,7 @@ def operations(run: Run, levels: LevelNet, spiking: IfNet, x: torch.Tensor) -> d
 
 
 METERED = 10_000
-"""Decisions for the card's power meter: it must run a second or more."""
+"""Decisions for the card's power meter, which needs a second or more of work."""
 LAYERS = ("conv 1", "conv 2", "conv 3", "dense", "Q")
 
 

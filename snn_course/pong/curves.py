@@ -71,7 +71,7 @@ def draw_curves(run: Run, curves: Curves) -> None:
         axes[0].plot(steps, rewards, dashed, ms=3, label=name)
         axes[1].plot([told["seconds"] / 60 for told in kept], rewards, dashed, ms=3, label=name)
     axes[0].set(xlabel="decisions, millions", ylabel="reward of an episode", ylim=(-21.5, 21.5))
-    axes[1].set(xlabel="CPU time, minutes")
+    axes[1].set(xlabel="CPU time of this training alone, minutes")
     figures.legend_outside(axes[1])
     run.figure(fig, "learning")
 

@@ -208,7 +208,7 @@ def play(policy: Policy, seeds: Sequence[int], most: int = LONGEST, sticky: floa
     return played
 
 
-def pictures(policy: Policy, count: int, seed: int, games: int = 20) -> Frames:
+def pictures(policy: Policy, count: int, seed: int, games: int) -> Frames:
     """Let an agent play, one decision in twenty at random. Returns: what it saw, [count, 5, 84, 84]."""
     rng = np.random.default_rng(seed)
     env, frames = many(games, seed)

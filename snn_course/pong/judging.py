@@ -60,8 +60,8 @@ class Judged:
     def note(self) -> str:
         """How many episodes with which seeds, and the error; and where they were cut."""
         last = self.first + len(self.rewards) - 1
-        cut = "" if self.longest == emulator.LONGEST else f", cut after {self.longest} decisions"
-        return f"{len(self.rewards)} episodes, seeds {self.first} to {last}, +- {self.error:.2f}{cut}"
+        told = f"{len(self.rewards)} episodes, seeds {self.first} to {last}, +- {self.error:.2f}"
+        return told + cut_after(self.longest)
 
     def told(self) -> dict[str, Any]:
         """Give what a card keeps."""
@@ -73,6 +73,11 @@ class Judged:
         """Read what a card has kept; older cards are of whole games, and do not say so."""
         longest = told.get("longest", emulator.LONGEST)
         return cls(told["rewards"], told["first_seed"], told["sticky"], longest)
+
+
+def cut_after(longest: int) -> str:
+    """Give the end of a note, for episodes that were cut: their rewards are none of whole games."""
+    return "" if longest == emulator.LONGEST else f", cut after {longest} decisions"
 
 
 class Choice(Judged):
@@ -87,9 +92,9 @@ class Report(Judged):
     allowed = REPORT
 
 
-def aim(reward: float) -> dict[str, float]:
-    """Give the goal of a reward to the scales that play whole games."""
-    return {"cpu": reward, "gpu": reward}
+def aim(bound: float) -> dict[str, float]:
+    """Give a goal to the scales that play whole games."""
+    return {"cpu": bound, "gpu": bound}
 
 
 def to_train(wanted: int) -> int:

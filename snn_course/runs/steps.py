@@ -73,8 +73,9 @@ def goals(found: Mapping[str, Measured], speed: bool) -> tuple[str, str]:
     """Tell the goals of all steps that were met, and those that were missed; on ``speed`` too, or not."""
     met, missed = [], []
     for part, measured in found.items():
+        whose = part if measured.own else f"{part}, the course's"
         for m in measured.metrics["measures"]:
-            told = f"{m['name']} ({part}) {wording.value_of(m)}"
+            told = f"{m['name']} ({whose}) {wording.value_of(m)}"
             if m["kind"] == "goal" and m["met"]:
                 met.append(told)
             elif m["kind"] == "goal" and m["met"] is False and (speed or not m["speed"]):

@@ -145,6 +145,6 @@ def for_comparison(scripts: Sequence[Script]) -> list[str]:
 
 
 UNKNOWN = (
-    "How long they take on this card is not known before they run: their trainings say it after some steps. "
+    "How long they take on this card is not known before they run: most trainings say it after some steps. "
     "'python benchmarks/gpu_scale.py' tries five of them, shortened, in 8 minutes."
 )

@@ -549,7 +549,7 @@ def test_the_benchmark_writes_what_it_measured_into_the_readme(tmp_path: Any) ->
     text = readme.read_text("utf-8")
     assert "| [5, 2, 3] | 2.0 | 2.50 | 0.75 |\n" in text
     assert "takes 1.90 times\nas long as its matrix products alone; in PyTorch 2.20 times. Where" in text
-    assert "a pass takes\nat most 1.33 times as long (aim: 1.3).\n<!-- scans" in text
+    assert "a pass takes\nat most 1.33 times as long (the aim is 1.3).\n<!-- scans" in text
     assert text.startswith(
         "<!-- results:begin -->\n<!-- scans:begin -->\n| [T, B, N] | compiled, ms | course, Py"
     )

@@ -613,10 +613,16 @@ def test_what_is_lost_is_the_mean_difference_of_the_same_episodes():
 
 
 def test_the_goal_of_spikes_is_judged_at_the_steps_that_were_chosen_before():
-    told = {}
-    run = SimpleNamespace(measure=lambda name, value, **_: told.update({name: value}))
+    told, notes = {}, {}
+
+    def measure(name, value, note="", **_):
+        told[name], notes[name] = value, note
+
+    run = SimpleNamespace(measure=measure)
     found = {"levels": [19.0, 19.0], "spikes, T 2": [20.0, 20.0], "spikes, T 4": [17.0, 18.0]}
-    accounts.measure_rewards(run, "sparse", found)
+    accounts.measure_rewards(run, "sparse", 300, found)
+    assert notes["levels: reward"] == "2 episodes from seed 40000, +- 0.00, cut after 300 decisions"
+    assert notes["spikes, T 4: reward lost"] == "+- 0.50"
     assert {name: value for name, value in told.items() if "lost" in name} == {
         "spikes, T 4: reward lost": 1.5
     }

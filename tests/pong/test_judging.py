@@ -90,6 +90,11 @@ def test_a_training_seed_stays_what_it_is_where_it_can():
     assert not set(judging.TRAINING[:100_000]) & {*judging.CHOICE, *judging.REPORT}
 
 
+def test_goals_hold_wherever_whole_games_are_played():
+    assert [scale for scale in capstone.SCALES if scale not in judging.aim(1.0)] == ["quick"]
+    assert "longest" not in capstone.SCALES["cpu"] | capstone.SCALES["gpu"]
+
+
 def test_rewards_of_games_that_were_cut_say_so():
     whole, cut = judging.Report([3.0], 40_000), judging.Report([3.0], 40_000, longest=300)
     assert "cut" not in whole.note

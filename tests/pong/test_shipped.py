@@ -97,6 +97,7 @@ def test_shipped_measures_serve_where_there_are_no_own_ones_and_the_page_says_so
     metrics_file.write(tmp_path / "spike.metrics.json", metrics("spike", [goal("reward", 9.0, True)]))
     page = write_up.page("cpu", "", [])
     assert "and alone.** reward 9. (These figures came with the course.)" in page
+    assert "**What worked.** reward (spike, the course's) 9." in page
     (tmp_path / "spike.metrics.json").write_text("{", encoding="utf-8")
     assert "Spikes that learn" not in write_up.page("cpu", "", [])
 
