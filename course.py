@@ -147,6 +147,8 @@ def start(arguments: list[str]) -> int:
     from snn_course.teaching import projects, workspace
 
     if projects.is_one(script):
+        if options.again:
+            raise UsageError("A project has no --again: its file is yours alone.")
         print("\n".join(projects.begin(script, called())))
     else:
         print("\n".join(workspace.start(script, options.again, called())))
@@ -167,6 +169,8 @@ def check(arguments: list[str]) -> int:
     if script.number is None:
         from snn_course.teaching import projects
 
+        if options.watch:
+            raise UsageError("A project has no --watch: check it after a run of yours.")
         passed, lines = projects.check(script, called())
         print("\n".join(lines))
         return 0 if passed else 1

@@ -246,14 +246,14 @@ def v2e() -> list[Line]:
 
 
 def browser() -> list[Line]:
-    """A Chromium, Chrome or Edge for the browser games of the stretch project: found, not started."""
+    """A Chromium, Chrome or Edge for the browser games of Capstone B: found, not started."""
     for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"):
         if path := shutil.which(name):
             return [Line("ok", path)]
     for path_ in _usual_browsers():
         return [Line("ok", str(path_))]
     fix = f"{installed.python()} -m playwright install chromium"
-    return [Line("skip", "no Chromium, Chrome or Edge; only the stretch project needs it", fix=fix)]
+    return [Line("skip", "no Chromium, Chrome or Edge; only Capstone B needs it", fix=fix)]
 
 
 def _usual_browsers() -> Iterator[Path]:

@@ -109,9 +109,11 @@ def read(path: Path) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing.") from None
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise UsageError(f"{path} is damaged: {_short(error)}") from None
 
 
 def _short(error: Exception) -> str:
-    return reason_of(error)[:100]
+    return " ".join(str(error).split())[:100] or reason_of(error)

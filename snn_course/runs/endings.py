@@ -1,5 +1,7 @@
 """How a run ends that does not come to its end: the exit code, and the line that says why and what to do."""
 
+import sys
+
 from snn_course import UsageError, reader_is_gone, reason_of
 from snn_course.runs.divergence import Diverged
 
@@ -14,12 +16,17 @@ def of(error: BaseException) -> tuple[int, str] | None:
     if isinstance(error, Diverged):  # nothing of it is recorded; what was there before stays
         return 1, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "stopped. The same command resumes it."
+        return 130, f"stopped. {same_command()} resumes it."
     if isinstance(error, OSError) and reader_is_gone(error):  # such as `| head`, which has read enough
         return 1, ""
     if lacks_memory(error):
         return 2, _of_memory(error)
     return None
+
+
+def same_command() -> str:
+    """Name the command that goes on: ``--fresh`` would begin anew."""
+    return "The same command" + (" without --fresh" if "--fresh" in sys.argv else "")
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -36,5 +43,5 @@ def _of_memory(error: BaseException) -> str:
     said = reason_of(error).rstrip(".") if isinstance(error, Exception) else ""
     return (
         f"the {where} ran out of memory ({said}): {advice}. "
-        "The same command goes on from the last epoch that was kept."
+        f"{same_command()} goes on from the last epoch that was kept."
     )

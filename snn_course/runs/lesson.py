@@ -20,7 +20,7 @@ from typing import Any
 
 from snn_course.runs import endings, notebook
 from snn_course import COMMAND, PYTHON, ROOT, UsageError, check_places, reader_is_gone
-from snn_course.runs.divergence import Diverged, finite
+from snn_course.runs.divergence import finite
 from snn_course.runs.run import ProofMissed, Run
 from snn_course.runs.scripts import SOLUTIONS
 from snn_course.runs.settings import Config, Range, Scale, Scales, at_scale
@@ -58,8 +58,11 @@ def _start_in_notebook(main: Callable[[Any, Run], None], config: Config) -> None
     """Run a lesson in a kernel, which goes on whatever happens."""
     try:
         execute(main, config, notebook.script())
-    except (UsageError, Diverged) as error:
-        print(error, file=sys.stderr)
+    except Exception as error:
+        ending = endings.of(error)
+        if ending is None:
+            raise
+        print(ending[1], file=sys.stderr)
 
 
 def execute(main: Callable[[Any, Run], None], config: Config, script: Path) -> dict[str, Any]:
@@ -132,12 +135,12 @@ def _parse(
 
 
 def _scale_of(arguments: Sequence[str]) -> str:
-    """Find the scale that was asked for, else the one that fits this machine (gpu where there is one)."""
-    for position, argument in enumerate(arguments):
-        if argument.startswith("--scale="):
-            return argument.split("=", 1)[1]
-        if argument == "--scale" and position + 1 < len(arguments):
-            return arguments[position + 1]
+    """Find the scale that was asked for last, else the one that fits this machine: gpu where there is one."""
+    for word, after in reversed([*zip(arguments, [*arguments, None][1:], strict=True)]):
+        if word.startswith("--scale="):
+            return word.split("=", 1)[1]
+        if word == "--scale" and after is not None:
+            return after
     if "torch" not in sys.modules:  # only the early help comes here: it must not wait for torch
         return "cpu"
     import torch
@@ -190,7 +193,8 @@ def _before_heavy_imports() -> None:
     script = Path(getattr(main, "__file__", None) or "-").resolve()
     if not script.is_relative_to(ROOT) or not script.is_file():
         return
-    if script.parent.name in _OF_SCRIPTS or script.stem.startswith("capstone_"):
+    is_lesson = script.parent != ROOT and script.parent.name in _OF_SCRIPTS
+    if is_lesson or script.stem.startswith("capstone_"):
         try:
             check_packages(script)
         except UsageError as error:
@@ -205,7 +209,7 @@ _OF_SCRIPTS = ("lessons", SOLUTIONS, "workspace")
 
 
 def _show_help(main: ModuleType, script: Path) -> None:
-    body = ast.parse(script.read_text(encoding="utf-8")).body
+    body = ast.parse(script.read_bytes()).body  # as bytes: an editor may begin the file with a mark
     used = {"Config", "SCALES"}
     settings: list[ast.stmt] = []
     for node in reversed(body):  # from the last line up: what a setting needs stands above it

@@ -1,8 +1,9 @@
 """One measured quantity, what it is judged by, and the data it comes from."""
 
 import dataclasses
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Bound = float | Mapping[str, float] | None
@@ -18,6 +19,11 @@ class UsedData(Protocol):
     def as_used(self) -> str: ...  # noqa: D102
     @property
     def stand_in(self) -> bool: ...  # noqa: D102
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Give the standard deviation of two values or more; nan where one of them is nan or infinite."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 class ProofMissed(Exception):
@@ -42,7 +48,7 @@ class Measure:
     def judged(self, bounded: bool) -> dict[str, Any]:
         """Give the entry of metrics.json. A proof must hold for every seed, a goal for the mean."""
         mean = statistics.fmean(self.values)
-        std = statistics.stdev(self.values) if len(self.values) > 1 else None
+        std = deviation(self.values) if len(self.values) > 1 else None
         judged = self.values if self.kind == "proof" else [mean]
         met = None
         if bounded and (self.at_least is not None or self.at_most is not None):

@@ -135,6 +135,13 @@ def read(path: Path, check: bool = True) -> Metrics:
         validate(metrics, str(path))
     elif not isinstance(metrics, dict):
         raise UsageError(f"{path} is damaged (not an object); run the lesson again.")
+    try:
+        return _filled_in(metrics)
+    except (TypeError, KeyError, AttributeError):  # not what the schema says, and check was off
+        raise UsageError(f"{path} is damaged; run the lesson again.") from None
+
+
+def _filled_in(metrics: Metrics) -> Metrics:
     metrics.setdefault("sentences", [])
     for measure in metrics.get("measures", []):
         measure.setdefault("speed", False)
@@ -167,8 +174,6 @@ def all_results(folder: Path, check: bool = True) -> list[Result]:
             found.append(Result(path, read(path, check), ""))
         except UsageError as error:
             found.append(Result(path, None, str(error)))
-        except (TypeError, KeyError, AttributeError):  # not what the schema says, and check was off
-            found.append(Result(path, None, f"{path} is damaged; run the lesson again."))
     return found
 
 

@@ -9,6 +9,7 @@ Nothing of it runs the worked answer: that has the same name in ``solutions/``, 
 the checks look at it. Standard library only, so that the brief is there at once.
 """
 
+import math
 import re
 import runpy
 import sys
@@ -98,7 +99,7 @@ def judged(metrics: Mapping[str, Any], marks: Mapping[str, float]) -> str:
     if not accuracies:
         return f"no measure called {MEASURE!r}."
     accuracy = accuracies[0]["mean"]
-    if accuracy is None:
+    if math.isnan(accuracy):
         return f"{MEASURE} is not a number."
     images = "; ".join(entry["as_used"] for entry in metrics["data"]) or "images that it does not name"
     names = reached(metrics, marks)

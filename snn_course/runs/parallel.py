@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import (
     BrokenExecutor,
@@ -29,6 +30,7 @@ from concurrent.futures import (
     as_completed,
 )
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from snn_course.runs import lesson, notebook, provenance, worker
@@ -54,7 +56,8 @@ def run_points(
 
     Args:
         run: keeps the results of points, and shows the progress.
-        function: name of a function in the run's script.
+        function: name of a function in the run's script. That of a notebook, or of a learner's own script, is
+            called in this process.
         points: for each point its name and the function's arguments.
         workers: processes on this machine; 0 takes one for each core, or one where other scripts run too.
         cluster: address of a Dask scheduler; None computes here.
@@ -63,12 +66,17 @@ def run_points(
         The results by name, in the order of ``points``.
 
     Raises:
-        UsageError: there is no scheduler at that address, or a worker was lost; finished points are kept.
+        UsageError: there is no scheduler at that address, or it is asked for a learner's own script; a worker
+            was lost. Finished points are kept.
     """
+    here = notebook.is_here() or provenance.is_own(run.script)  # no other process knows what stands there
+    if here and cluster is not None:
+        raise UsageError("--cluster runs the scripts of the course, not your own.")
+    script = sys.modules[type(run.config).__module__] if here else run.script.stem
     found = {name: kept for name in points if (kept := run.load(name)) is not None}
     left = {name: arguments for name, arguments in points.items() if name not in found}
-    with _pool(min(workers or _cores(), max(len(left), 1)), cluster) as pool:
-        futures = {pool.submit(call, run.script.stem, function, *left[name]): name for name in left}
+    with _pool(min(workers or _cores(), max(len(left), 1)), cluster, here) as pool:
+        futures = {pool.submit(call, script, function, *left[name]): name for name in left}
         finished = as_completed(futures)
         for _ in run.progress(range(len(futures)), f"{function} on {cluster or 'this machine'}"):
             future = next(finished)
@@ -77,12 +85,13 @@ def run_points(
     return {name: found[name] for name in points}
 
 
-def call(script: str, function: str, *arguments: Any) -> Result:
+def call(script: str | ModuleType, function: str, *arguments: Any) -> Result:
     """Call a function of a script, in whatever process this is, with one thread."""
     import torch
 
     torch.set_num_threads(1)
-    return getattr(lesson.load(script), function)(*arguments)
+    module = lesson.load(script) if isinstance(script, str) else script
+    return getattr(module, function)(*arguments)
 
 
 def _cores() -> int:
@@ -98,8 +107,11 @@ def _result(future: Future[Result]) -> Result:
 
 
 @contextmanager
-def _pool(workers: int, cluster: str | None) -> Iterator[Executor]:
-    """Give what runs the points. It ends with this process, and at once when this process is interrupted."""
+def _pool(workers: int, cluster: str | None, here: bool) -> Iterator[Executor]:
+    """Give what runs the points: elsewhere, ``here`` in this process, or in others that end with this one.
+
+    When this process is interrupted, they end at once.
+    """
     if cluster is not None:
         with _scheduler(cluster) as client:
             executor = client.get_executor()
@@ -108,9 +120,9 @@ def _pool(workers: int, cluster: str | None) -> Iterator[Executor]:
             finally:
                 executor.shutdown(wait=False)  # drops what has not begun
         return
-    if notebook.is_here():  # no other process knows what its cells define
-        with ThreadPoolExecutor(1) as here:
-            yield here
+    if here:
+        with ThreadPoolExecutor(1) as thread:
+            yield thread
         return
     fresh = multiprocessing.get_context("spawn")  # on each system the same; a fork would copy held locks
     others = set(multiprocessing.active_children())

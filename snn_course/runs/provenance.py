@@ -96,7 +96,14 @@ def _hardware(device: "torch.device") -> str:
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
-        cpu = model[1] if model else cpu
+        cpu = model_of(info.read_text(encoding="utf-8")) or cpu
     beside = ", beside other scripts" if is_shared() else ""
-    return f"{cpu or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{beside}"
+    threads = torch.get_num_threads()
+    used = f"{threads} thread{'s' * (threads > 1)}"
+    return f"{cpu or platform.machine()}, {os.cpu_count()} cores, {used}{beside}"
+
+
+def model_of(cpuinfo: str) -> str | None:
+    """Find the processor's name in Linux's words, or a Raspberry Pi's own; None where there is neither."""
+    found = re.search(r"^(?:model name|Model)\s*:\s*(.+)", cpuinfo, re.MULTILINE)
+    return found[1] if found else None

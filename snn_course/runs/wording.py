@@ -4,6 +4,8 @@ import math
 import statistics
 from typing import Any
 
+from snn_course.runs.measures import deviation
+
 
 def merged(title: str, table: dict[str, Any]) -> dict[str, Any]:
     """Give one table for all seeds: floats become mean ± standard deviation, constants stay what they are."""
@@ -18,7 +20,7 @@ def _merged_cell(cells: tuple[Any, ...]) -> str:
     if not all(isinstance(cell, float) for cell in cells):
         return str(cells[0])
     mean = number(statistics.fmean(cells))
-    return mean if len(set(cells)) == 1 else f"{mean} ± {spread(statistics.stdev(cells))}"
+    return mean if len(set(cells)) == 1 else f"{mean} ± {spread(deviation(cells))}"
 
 
 def number(value: float) -> str:

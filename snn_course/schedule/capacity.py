@@ -48,9 +48,14 @@ def _words(file: str) -> list[str]:
 
 
 def pytorch_sees_gpu(environment: Mapping[str, str]) -> bool:
-    """Ask PyTorch, in a process of its own, whether it sees a GPU; seconds, so only where it matters."""
+    """Ask PyTorch, in a process of its own, whether it sees a GPU; seconds, so only where it matters.
+
+    A driver that does not answer within two minutes has none to offer.
+    """
     question = "import torch; raise SystemExit(0 if torch.cuda.is_available() else 1)"
-    asked = subprocess.run(
-        [sys.executable, "-c", question], env=dict(environment), capture_output=True, check=False
-    )
+    command, variables = [sys.executable, "-c", question], dict(environment)
+    try:
+        asked = subprocess.run(command, env=variables, capture_output=True, check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        return False
     return asked.returncode == 0

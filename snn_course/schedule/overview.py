@@ -33,7 +33,7 @@ def stamps(stem: str) -> Stamps:
 def row_of(stem: str, code: int, before: Stamps, seconds: float) -> Row:
     """One line of the final table: lesson, headline measure, goal, met, seconds."""
     new = [path for path, stamp in stamps(stem).items() if before.get(path) != stamp]
-    took = f"{seconds:.0f}"
+    took = in_four(seconds)
     if not new and code:
         how = f"ended with exit code {code}" if code > 0 else f"killed by signal {-code}"
         return [stem, how, "", "FAILED", took]
@@ -48,7 +48,7 @@ def row_of(stem: str, code: int, before: Stamps, seconds: float) -> Row:
 
 def measured(metrics: dict[str, Any]) -> Row:
     """Give measure, goal, met and seconds: of the first goal that was missed, else of the headline."""
-    took = f"{metrics['seconds']:.0f}"
+    took = in_four(metrics["seconds"])
     missed = [measure for measure in metrics["measures"] if wording.verdict_of(measure) == "MISSED"]
     shown = missed[:1] or metrics_file.headlines(metrics)[:1]
     if not shown:
@@ -57,6 +57,11 @@ def measured(metrics: dict[str, Any]) -> Row:
     name = cut(shown[0]["name"], TABLE[1] - len(value) - 1)
     goal, verdict = wording.goal_of(shown[0]), wording.verdict_of(shown[0])
     return [f"{name} {value}", goal or "-", verdict or "-", took]
+
+
+def in_four(seconds: float) -> str:
+    """Write seconds in four characters: 9999, then 167m."""
+    return f"{seconds:.0f}" if seconds < 9999.5 else f"{seconds / 60:.0f}m"
 
 
 def table(rows: Sequence[Row]) -> list[str]:

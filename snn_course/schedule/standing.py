@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from snn_course.runs import metrics_file
 from snn_course import journal_file, results_dir
@@ -45,9 +46,19 @@ def now(scripts: Sequence[Script]) -> Standing:
                 standing.at_quick_scale.append(script)
             if script.stem not in written:
                 standing.unwritten.append(script)
-        if any(results_dir().glob(f"{script.stem}/*/unfinished/*/*")):
+        if any(map(_is_cut_off, results_dir().glob(f"{script.stem}/*/unfinished/*/*"))):
             standing.cut_off.append(script)
     return standing
+
+
+def _is_cut_off(state: Path) -> bool:
+    """Whether a kept state waits for its run: neither damaged, nor older than a run that came to its end."""
+    try:
+        kept = state.stat().st_mtime_ns
+        ended = (state.parents[2] / "metrics.json").stat().st_mtime_ns
+    except OSError:  # no run at this scale has ended yet, or the state has just gone
+        ended = kept = 0
+    return ".damaged" not in state.name and kept >= ended
 
 
 def has_run(script: Script, standing: Standing) -> bool:

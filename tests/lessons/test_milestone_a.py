@@ -294,7 +294,7 @@ def test_marks_are_for_more_than_their_bound(accuracy, mark):
     said = own_work.judged(measured(accuracy), marks)
     assert said == f"test accuracy {accuracy:.2f} %: {mark} (Fashion-MNIST, 10000 test images)."
     assert "no mark" in own_work.judged(measured(accuracy, stand_in=True), marks)
-    assert own_work.judged(measured(None), marks) == "test accuracy is not a number."
+    assert own_work.judged(measured(float("nan")), marks) == "test accuracy is not a number."
 
 
 def test_only_the_learners_words_make_the_page(tmp_path):

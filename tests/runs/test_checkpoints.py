@@ -3,8 +3,9 @@
 import json
 
 from snn_course.runs import checkpoints, lesson
-from snn_course import ROOT
+from snn_course import ROOT, UsageError
 
+import pytest
 import torch
 from torch import nn
 
@@ -35,6 +36,8 @@ def test_the_agent_of_an_earlier_run_stays_beside_a_later_one(tmp_path, monkeypa
         assert torch.load(folder / f"{name}.pt")["weight"].item() == value
         assert json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["value"] == value
     assert capsys.readouterr().out.count("net of an earlier run stays as net.") == 2
+    with pytest.raises(UsageError, match=r"gone\.pt is missing\.$"):
+        checkpoints.read(folder / "gone.pt")
     (folder / "net.pt").write_bytes(b"damaged")
     keep(3.0)
     assert (folder / "net.3.pt").read_bytes() == b"damaged"

@@ -37,6 +37,14 @@ def test_what_a_person_can_act_upon_is_one_line(error: BaseException, code: int,
     assert "\n" not in ending[1]
 
 
+def test_a_fresh_start_is_not_what_resumes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["09.py", "--fresh"])
+    assert endings.of(KeyboardInterrupt()) == (130, "stopped. The same command without --fresh resumes it.")
+    ending = endings.of(MemoryError())
+    assert ending is not None
+    assert "The same command without --fresh goes on" in ending[1]
+
+
 def test_an_error_of_the_program_is_no_ending() -> None:
     assert endings.of(RuntimeError("shapes do not fit")) is None
     assert endings.of(OSError(28, "No space left on device")) is None

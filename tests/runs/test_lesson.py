@@ -10,9 +10,10 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
-from snn_course.runs import lesson, metrics_file, wording
+from snn_course.runs import lesson, metrics_file, provenance, wording
 from snn_course import PYTHON, ROOT, UsageError
 
 import pytest
@@ -170,6 +171,8 @@ def test_a_scale_gives_the_defaults_and_options_win(script):
     assert metrics_of(path)["config"]["beta"] == 0.5
     assert call(path, "--scale=quick", "--beta", "0.7").returncode == 0
     assert metrics_of(path)["config"]["beta"] == 0.7
+    assert call(path, "--scale", "cpu", "--scale", "quick").returncode == 0  # the last one counts
+    assert metrics_of(path)["config"]["beta"] == 0.5
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no head on Windows")
@@ -191,6 +194,14 @@ def test_a_python_without_the_packages_is_told_in_one_line(name, arguments):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"has not the course's packages: in the course's folder write '{PYTHON} {name}'" in done.stderr
+
+
+def test_help_of_a_file_that_begins_with_a_mark(script, capsys):
+    path = script()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(SystemExit, match=r"^0$"):
+        lesson._show_help(ModuleType("__main__"), path)
+    assert "--beta" in capsys.readouterr().out
 
 
 def test_help_comes_before_the_heavy_imports():
@@ -275,6 +286,20 @@ def test_seeds_give_mean_and_standard_deviation(script):
     assert measure["values"] == [4, 5, 6]
     assert (measure["mean"], measure["std"]) == (5, 1)
     assert metrics["tables"][0]["rows"] == [["a", "5 ± 1"]]
+
+
+def test_a_seed_without_a_number_leaves_the_others(script):
+    path = script(
+        "value = float(config.seed) if config.seed else float('nan')\n"
+        "    run.measure('seed', value)\n"
+        "    run.table('t', ['text', 'number'], [['a', value]])"
+    )
+    assert call(path, "--scale", "quick", "--seeds", "3").returncode == 0
+    metrics = metrics_of(path)
+    (measure,) = metrics["measures"]
+    assert [str(value) for value in measure["values"]] == ["nan", "1.0", "2.0"]
+    assert str(measure["mean"]) == "nan"
+    assert metrics["tables"][0]["rows"] == [["a", "nan ± nan"]]
 
 
 def test_the_same_seed_gives_the_same_draw(script):
@@ -471,5 +496,20 @@ def test_a_script_beside_others_says_that_its_times_are_rough(script):
     assert "beside other scripts" not in metrics_of(path)["hardware"]
     done = call(path, "--scale", "quick", SNN_SHARED="1")
     assert "beside other scripts, so all times are rough" in " ".join(done.stdout.split())
-    assert metrics_of(path)["hardware"].endswith(" threads, beside other scripts")
+    assert metrics_of(path)["hardware"].endswith(" cores, 1 thread, beside other scripts")
     assert "beside other scripts" in Path(os.environ["SNN_JOURNAL"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("told", "model"),
+    [
+        ("processor\t: 0\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t: fpu\n", "AMD EPYC"),
+        (
+            "processor\t: 0\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5 Model B\n",
+            "Raspberry Pi 5 Model B",
+        ),
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_the_machine_is_named_as_linux_names_it(told, model):
+    assert provenance.model_of(told) == model

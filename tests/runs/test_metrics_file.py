@@ -128,7 +128,9 @@ def test_what_does_not_fit_the_schema_is_named_in_one_line(tmp_path, path, value
     assert str(file) in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"schema": 1, "les', b"\xff\xfe", b"[]", b"3", b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"schema": 1, "les', b"\xff\xfe", b"[]", b"3", b"null", b'{"measures": ["a"]}']
+)
 @pytest.mark.parametrize("check", [True, False])
 def test_a_damaged_file_is_named_in_one_line(tmp_path, content, check):
     file = tmp_path / "metrics.json"

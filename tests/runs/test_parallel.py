@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 from snn_course.runs import lesson, parallel
 from snn_course import ROOT, UsageError
@@ -48,6 +49,23 @@ def test_points_come_from_other_processes_in_order(monkeypatch):
 
 def _point(spikes, accuracy):
     return {"spikes": spikes, "chosen by": accuracy}
+
+
+def test_points_of_a_learners_own_script_are_computed_by_it(tmp_path, monkeypatch):
+    """Not by the course's script of the same name."""
+    monkeypatch.setenv("SNN_WORKSPACE", str(tmp_path))
+    run = Kept()
+    run.script = tmp_path / run.script.name
+    module = ModuleType("learners_own")
+    exec("class Config: pass\ndef front(told): return {'own': told}", vars(module))
+    monkeypatch.setitem(sys.modules, "learners_own", module)
+    run.config = module.Config()
+    assert parallel.run_points(run, "front", {"b": (2,), "a": (1,)}, workers=2) == {
+        "b": {"own": 2},
+        "a": {"own": 1},
+    }
+    with pytest.raises(UsageError, match="not your own"):
+        parallel.run_points(run, "front", {"c": (3,)}, cluster="tcp://127.0.0.1:1")
 
 
 def test_a_finished_point_is_not_computed_again():

@@ -55,3 +55,12 @@ def test_a_run_begins_with_it_where_there_is_a_gpu(
     monkeypatch.setattr(side_by_side, "run_all", MagicMock())
     batch.run(chosen, batch.Options(), {}, "course.py", gpu)
     assert ("for comparison" in capsys.readouterr().out) == gpu
+
+
+def test_seconds_fit_their_column() -> None:
+    assert [overview.in_four(seconds) for seconds in (7.4, 9999.4, 9999.6, 59_000)] == [
+        "7",
+        "9999",
+        "167m",
+        "983m",
+    ]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 from snn_course.runs import scripts
 from snn_course import ROOT, journal_file, results_dir
@@ -47,6 +48,23 @@ def test_what_was_cut_off_is_named():
     assert "unfinished" not in said()  # an empty folder holds nothing
     (state / "train-seed0.pt").touch()
     assert "  unfinished  10: the next run goes on where it was\n" in said()
+
+
+def test_what_an_older_start_left_is_not_cut_off():
+    """A damaged state stays, and so does that of other settings: the run that has ended since is newer."""
+    environment_was_tested()
+    measured("01_lif_neuron")
+    folder = results_dir() / "01_lif_neuron" / "cpu"
+    measured("01_lif_neuron", "cpu")
+    state = folder / "unfinished" / "0123456789ab" / "train-seed0.pt"
+    state.parent.mkdir(parents=True)
+    state.touch()
+    ended = (folder / "metrics.json").stat().st_mtime
+    for kept, told in ((ended - 1, False), (ended + 1, True)):
+        os.utime(state, (kept, kept))
+        assert ("unfinished" in said()) == told
+    state.rename(state.with_name("train-seed0.damaged.pt"))
+    assert "unfinished" not in said()
 
 
 def test_a_missed_goal_is_named_and_the_newest_run_counts():
