@@ -387,7 +387,10 @@ def one_line(function, *arguments) -> str:
 def test_missing_agents_and_cards_are_one_clear_line(agent, tmp_path):
     assert "There is no agent 'dqn'" in one_line(checkpoints.find, "dqn", "quick")
     assert "pqn.json is missing or damaged" in one_line(checkpoints.card, checkpoints.SHIPPED / "pqn.pt")
-    assert "none.pt is damaged" in one_line(checkpoints.load, network.q_network(), tmp_path / "none.pt")
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(b"no weights")
+    assert "none.pt is missing" in one_line(checkpoints.load, network.q_network(), tmp_path / "none.pt")
+    assert "damaged.pt is damaged" in one_line(checkpoints.load, network.q_network(), damaged)
 
 
 def test_of_several_cards_those_that_can_be_read_are_given(agent):

@@ -108,10 +108,11 @@ def test_wrong_use_and_a_missed_goal_leave_the_kernel_alive(run, tmp_path):
 
 def test_points_of_a_sweep_know_what_the_cells_define(run):
     """In a process of its own, a point could not read settings whose class a cell defines."""
+    point = "def point(config): return {'scale': config.scale}\n"
     sweep = (
-        "from snn_course.runs import parallel; found = parallel.run_points(run, 'replace', {'a': (config,)})"
+        "from snn_course.runs import parallel; found = parallel.run_points(run, 'point', {'a': (config,)})"
     )
-    code = SMALL.format(root=str(ROOT), body=sweep + "; print('found', found['a'].scale)")
+    code = point + SMALL.format(root=str(ROOT), body=sweep + "; print('found', found['a']['scale'])")
     docstring = jupytext.read(LESSON).cells[0].source  # by it, Jupyter's kernel tells which script this is
     book = run(cells(docstring, code, "lesson.start(main, Config, {})"))
     assert "found quick" in printed(book)
