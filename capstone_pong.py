@@ -129,6 +129,9 @@ class Config(lesson.Config):
     trials: Annotated[int, lesson.Range(1, 1000)] = 30
     """Episodes that choose, that compare executions, or have no sticky actions."""
 
+    first: Annotated[int, lesson.Range(40_000, 69_000)] = 40_000
+    """Seed of the first episode that is reported: 41000 judges by episodes that nobody has looked at."""
+
     longest: Annotated[int, lesson.Range(10, 27_000)] = 27_000
     """Decisions after which an episode ends, as it stands (27,000: half an hour of play, the usual limit)."""
 
@@ -259,12 +262,12 @@ def same_actions(net: nn.Module, x: Tensor, q: Tensor) -> float:
 # %%
 def reported(config: Config, policy: emulator.Policy) -> judging.Report:
     """Judge an agent by as many episodes as a comparison needs."""
-    return judging.report(policy, config.trials, config.longest)
+    return judging.report(policy, config.trials, config.longest, first=config.first)
 
 
 def headline(config: Config, policy: emulator.Policy) -> judging.Report:
     """Judge an agent by as many episodes as a headline needs."""
-    return judging.report(policy, config.episodes, config.longest)
+    return judging.report(policy, config.episodes, config.longest, first=config.first)
 
 
 def chosen_by(config: Config, policy: emulator.Policy) -> judging.Choice:
@@ -878,7 +881,7 @@ def judge_one(config: Config, name: str) -> dict[str, Any]:
     memory.keep_freed()
     policy = agents.load(name, config.scale).policy
     sticky = headline(config, policy)
-    calm = judging.report(policy, config.trials, config.longest, sticky=0.0)
+    calm = judging.report(policy, config.trials, config.longest, sticky=0.0, first=config.first)
     return {"reports": [sticky.told(), calm.told()]}
 
 

@@ -113,10 +113,11 @@ def report(
     episodes: int,
     longest: int = emulator.LONGEST,
     sticky: float = emulator.STICKY,
+    first: int = REPORT.start,
 ) -> Report:
-    """Play the first episodes of those that are reported, each of at most ``longest`` decisions."""
-    played = emulator.play(policy, REPORT[:episodes], longest, sticky)
-    return Report([one.reward for one in played], REPORT.start, sticky, longest)
+    """Play episodes that are reported, from the seed ``first`` on, each of at most ``longest`` decisions."""
+    played = emulator.play(policy, range(first, first + episodes), longest, sticky)
+    return Report([one.reward for one in played], first, sticky, longest)
 
 
 def choice_of(card: Mapping[str, Any]) -> Choice | None:

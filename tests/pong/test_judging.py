@@ -1,6 +1,7 @@
 """Who chooses and who reports: no episode does both, and what is reported chooses nothing."""
 
 import json
+import typing
 from types import SimpleNamespace
 
 from snn_course.runs import lesson
@@ -35,10 +36,20 @@ def test_each_purpose_plays_its_own_seeds(monkeypatch):
     monkeypatch.setattr(emulator, "play", play)
     chosen = judging.choose(len, 3, 50)
     told = judging.report(len, 2, 60, sticky=0.0)
-    assert asked == [([10_000, 10_001, 10_002], 50, 0.25), ([40_000, 40_001], 60, 0.0)]
+    fresh = judging.report(len, 1, first=69_999)
+    assert asked[:2] == [([10_000, 10_001, 10_002], 50, 0.25), ([40_000, 40_001], 60, 0.0)]
+    assert asked[2:] == [([69_999], emulator.LONGEST, 0.25)]
+    assert fresh == judging.Report([69_999 % 7], 69_999)
     assert chosen == judging.Choice([4, 5, 6], 10_000, longest=50)
     assert told == judging.Report([2, 3], 40_000, 0.0, 60)
     assert told.note == "2 episodes, seeds 40000 to 40001, +- 0.50, cut after 60 decisions"
+
+
+def test_the_last_first_seed_leaves_room_for_the_most_episodes():
+    hints = typing.get_type_hints(capstone.Config, include_extras=True)
+    first, episodes = hints["first"].__metadata__[0], hints["episodes"].__metadata__[0]
+    assert capstone.Config().first == first.low == judging.REPORT.start
+    assert first.high + episodes.high - 1 in judging.REPORT
 
 
 def test_a_card_keeps_both_apart():
