@@ -139,9 +139,12 @@ def _output(command: list[str]) -> str:
 
 
 def _make_venv(root: Path) -> None:
-    """Make ``.venv`` anew; what is left there of an interrupted start does not run, and goes."""
+    """Make ``.venv`` anew. What an interrupted start left goes; packages, as of another system, do not."""
     python = find_python()
     folder = root / ".venv"
+    sites = (*folder.glob("lib/python3.*/site-packages"), *folder.glob("Lib/site-packages"))
+    if {name for site in sites for name in installed(site)} - {"pip", "setuptools"}:
+        raise UsageError(".venv has packages, but no Python that runs here: rename or remove it first.")
     print(f"Making the environment in {folder}")
     shutil.rmtree(folder, ignore_errors=True)
     if _run([*python, "-m", "venv", str(folder)], quiet=True):

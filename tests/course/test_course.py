@@ -241,6 +241,19 @@ def test_an_environment_whose_python_is_gone_is_made_anew(bare, doubles):
     assert not (bare / ".venv" / "left_over").exists()
 
 
+@pytest.mark.parametrize("site", ["lib/python3.11/site-packages", "Lib/site-packages"])
+def test_an_environment_of_another_system_is_not_removed(bare, doubles, site):
+    """A Windows environment, with its ROCm wheels, seen from a Linux on the same disk."""
+    packages = bare / ".venv" / site
+    for name in ("pip-25.3.dist-info", "torch-2.9.1+rocm7.dist-info"):
+        (packages / name).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"^\.venv has packages, but no Python that runs here"):
+        setup.ensure(bare)
+    (packages / "torch-2.9.1+rocm7.dist-info").rename(bare / "elsewhere")
+    setup.ensure(bare)  # pip alone is what an interrupted start leaves
+    assert setup.venv_python(bare).exists()
+
+
 def test_an_environment_of_another_python_is_left_alone(bare, doubles, monkeypatch):
     make_venv(bare)
     monkeypatch.setattr(setup, "supported", lambda: ((2, 7),))
