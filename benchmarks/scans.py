@@ -8,20 +8,21 @@ Everything runs in turn, round after round, on one thread, and the fewest CPU se
 programs on the machine hardly show. A pass is forward and backward, from currents to their gradient. "Memory"
 is the time that a pass needs at least: it must move six arrays (forward currents in, membranes and spikes
 out; backward membranes and gradients in, gradients out), so one core copies three of that size to others.
-Peers subtract before the decay, and are compared with the course's neuron of that convention.
+Peers subtract before the decay, and are compared with the course's neuron of that convention. The other scans
+are compared with their own PyTorch form, at sizes of the lessons that train with them.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
 
-from snn_course.runs import report
+from snn_course.runs import lesson, report
 from snn_course import ROOT, UsageError
 from snn_course.costs import memory
 from snn_course.networks import neurons, recurrent, twins
@@ -56,10 +57,13 @@ def fewest(works: dict[str, Work], rounds: int) -> Spent:
 
 
 def differentiate(
-    forward: Callable[[torch.Tensor], torch.Tensor], cur: torch.Tensor, arriving: torch.Tensor
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    cur: torch.Tensor,
+    arriving: torch.Tensor,
+    wanted: Sequence[torch.Tensor] = (),
 ) -> None:
-    """Go from currents to spikes and, with the gradient that arrives at these, back."""
-    torch.autograd.grad(forward(cur), cur, arriving)
+    """Go from currents to spikes and, with the gradient that arrives there, back to them or to ``wanted``."""
+    torch.autograd.grad(forward(cur), wanted or [cur], arriving)
 
 
 def own(cur: torch.Tensor, compiled: bool, reset: Any) -> torch.Tensor:
@@ -146,34 +150,71 @@ def training_step(rounds: int) -> Spent:
     return best
 
 
-def other_scans(rounds: int) -> None:
-    """Compare the other scans with their PyTorch form."""
-    cur = torch.randn(100, 64, 128, requires_grad=True)
-    rho, jump, weight = torch.full((128,), 0.99), torch.ones(128), torch.randn(128, 128) / 11
-    kinds: dict[str, Any] = {
-        "ALIF": {"rho": rho, "jump": jump},
-        "recurrent": {"weight": weight},
-        "recurrent ALIF": {"rho": rho, "jump": jump, "weight": weight},
-    }
-    print("Other scans [100, 64, 128], forward and backward: CPU ms in PyTorch and compiled, gain")
-    for name, options in kinds.items():
-
-        def run(x: torch.Tensor, compiled: bool, options: Any = options) -> torch.Tensor:
-            with twins.forced(compiled):
-                return recurrent.alif(x, BETA, **options)[0]
-
+def other_scans(rounds: int) -> dict[str, float]:
+    """Compare the other scans with their PyTorch form. Returns: gains, by name."""
+    print("Other scans: CPU ms in PyTorch and compiled, gain")
+    gains = {}
+    for name, work in (adaptive() | gates_and_states() | local_rules()).items():
         works: dict[str, Work] = {
-            form: partial(differentiate, partial(run, compiled=form == COMPILED), cur, torch.rand(cur.shape))
-            for form in (PYTORCH, COMPILED)
+            form: partial(with_twins, form == COMPILED, work) for form in (PYTORCH, COMPILED)
         }
         best = fewest(works, rounds)
-        print(
-            f"    {name:<22}{best[PYTORCH]:10.3f}{best[COMPILED]:10.3f}{best[PYTORCH] / best[COMPILED]:8.2f}"
-        )
+        gains[name] = best[PYTORCH] / best[COMPILED]
+        print(f"    {name:<30}{best[PYTORCH]:10.3f}{best[COMPILED]:10.3f}{gains[name]:8.2f}")
+    return gains
 
 
-def as_markdown(neurons_alone: dict[str, Spent], step: Spent) -> str:
-    """Write what README.md shows: times of leaky neurons over those of the compiled ones, and a sentence."""
+def with_twins(compiled: bool, work: Work) -> None:
+    """Do some work, its scans compiled or in PyTorch."""
+    with twins.forced(compiled):
+        work()
+
+
+def adaptive() -> dict[str, Work]:
+    """Give passes of neurons [100, 64, 128] that adapt or recur (lesson 13), forward and backward."""
+    cur = torch.randn(100, 64, 128, requires_grad=True)
+    arriving = torch.rand(cur.shape)
+    adapts = {"rho": torch.full((128,), 0.99), "jump": torch.ones(128)}
+    recurs = {"weight": torch.randn(128, 128) / 11}
+    works: dict[str, Work] = {}
+    for name, options in (("ALIF", adapts), ("RLeaky", recurs), ("recurrent ALIF", adapts | recurs)):
+        forward = partial(alif_spikes, **options)
+        works[name] = partial(differentiate, forward, cur, arriving)
+    return works
+
+
+def alif_spikes(cur: torch.Tensor, **options: Any) -> torch.Tensor:
+    """Give the spikes alone."""
+    return recurrent.alif(cur, BETA, **options)[0]
+
+
+def gates_and_states() -> dict[str, Work]:
+    """Give passes of an LSTM [28, 128, 128] (lesson 13) and of a layer of SSMs [784, 25, 64] (lesson 20)."""
+    rows, arriving = torch.rand(28, 128, 28), torch.rand(28, 128, 128)
+    fc, cell = nn.Linear(28, 128), nn.LSTM(128, 128)
+    ssm = lesson.load(20).SSM(64, 8)  # H neurons of N modes
+    u = torch.randn(64, 49, 16 * 25, requires_grad=True)  # [H, 49, 16 blocks of 25 samples]
+    gates, states = partial(recurrent.lstm, cell=cell, before=fc), partial(ssm, batch=25)
+    return {
+        "LSTM": partial(differentiate, gates, rows, arriving, [*fc.parameters(), *cell.parameters()]),
+        "SSM": partial(differentiate, states, u, torch.rand(u.shape), [u, *ssm.parameters()]),
+    }
+
+
+def local_rules() -> dict[str, Work]:
+    """Give a batch of STDP [30, 32, 400] and one of e-prop [100, 64, 100], both of lesson 15."""
+    script = lesson.load(15)
+    layer, spk = script.Winners(400), (torch.rand(30, 32, 784) < 0.1).float()
+    net, when = script.Net(28, 10, 100, rho=0.95, lift=0.2), torch.full((100,), 0.01)
+    x, labels = (torch.rand(100, 64, 28) < 0.2).float(), torch.randint(10, (64,))
+    return {
+        "STDP": partial(layer, spk, rate=0.05),
+        "e-prop": partial(script.eprop_in_two_pieces, net, x, labels, when),
+    }
+
+
+def as_markdown(neurons_alone: dict[str, Spent], step: Spent, gains: dict[str, float]) -> str:
+    """Write what README.md shows: times of leaky neurons over those of the compiled ones, and sentences."""
     others = [name for name in next(iter(neurons_alone.values())) if name != COMPILED]
     rows = [["[T, B, N]", f"{COMPILED}, ms", *others], ["---", *["---:"] * (1 + len(others))]]
     for shape, best in neurons_alone.items():
@@ -186,6 +227,8 @@ def as_markdown(neurons_alone: dict[str, Spent], step: Spent) -> str:
         f"\nA training step of 784-1000-10 neurons (T 25, B 128, still input) takes {compiled:.2f} times\n"
         f"as long as its matrix products alone; in PyTorch {plain:.2f} times. Where the copy takes a "
         f"millisecond or more, a pass takes\nat most {max(large):.2f} times as long (the aim is 1.3).\n"
+        "Compiled, the other scans take less time by these factors, at the sizes of their lessons:\n"
+        f"{', '.join(f'{name} {gain:.1f}' for name, gain in gains.items())}.\n"
     )
 
 
@@ -203,9 +246,9 @@ def main() -> int:
     try:
         neurons_alone = leaky_neurons(asked.rounds)
         step = training_step(asked.rounds)
-        other_scans(asked.rounds)
+        gains = other_scans(asked.rounds)
         if asked.readme:
-            report.update_readme(ROOT / "README.md", as_markdown(neurons_alone, step), "scans")
+            report.update_readme(ROOT / "README.md", as_markdown(neurons_alone, step, gains), "scans")
     except UsageError as error:  # there is no numba, or README cannot be written
         print(error, file=sys.stderr)
         return 2

@@ -545,16 +545,35 @@ def test_the_benchmark_writes_what_it_measured_into_the_readme(tmp_path: Any) ->
     step = {"products": 10.0, "compiled": 19.0, "course, PyTorch": 22.0}
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:begin -->\n<!-- scans:begin -->\nold\n<!-- scans:end -->\nmine", "utf-8")
-    report.update_readme(readme, scans.as_markdown(passes, step), "scans")
+    report.update_readme(readme, scans.as_markdown(passes, step, {"LSTM": 1.26, "e-prop": 9}), "scans")
     text = readme.read_text("utf-8")
     assert "| [5, 2, 3] | 2.0 | 2.50 | 0.75 |\n" in text
     assert "takes 1.90 times\nas long as its matrix products alone; in PyTorch 2.20 times. Where" in text
-    assert "a pass takes\nat most 1.33 times as long (the aim is 1.3).\n<!-- scans" in text
+    assert "a pass takes\nat most 1.33 times as long (the aim is 1.3).\nCompiled, the other" in text
+    assert "at the sizes of their lessons:\nLSTM 1.3, e-prop 9.0.\n<!-- scans" in text
     assert text.startswith(
         "<!-- results:begin -->\n<!-- scans:begin -->\n| [T, B, N] | compiled, ms | course, Py"
     )
     assert text.endswith("<!-- scans:end -->\nmine")
     assert "old" not in text
+
+
+def test_the_benchmark_runs_each_twin_and_its_pytorch_form(monkeypatch: Any) -> None:
+    """Wherever the twins are asked for, they answer in the one pass and are silent in the other."""
+    scans = lesson.load("benchmarks/scans")
+    asked, real = [], twins.compiled
+
+    def compiled(row: torch.Tensor, steps: int) -> Any:
+        found = real(row, steps)
+        asked.append(found is not None)
+        return found
+
+    monkeypatch.setattr(twins, "compiled", compiled)
+    for work in (scans.adaptive() | scans.gates_and_states() | scans.local_rules()).values():
+        for choice in (True, False):
+            asked.clear()
+            scans.with_twins(choice, work)
+            assert set(asked) == {choice}
 
 
 def test_wrong_use_of_the_benchmark_is_one_clear_line(monkeypatch: Any, capsys: Any) -> None:
