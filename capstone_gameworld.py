@@ -149,10 +149,11 @@ JUDGES = 10_000  # the first seed of the games that judge; training draws from 2
 # %%
 def places(config: Config, run: lesson.Run, place: arena.Place) -> None:
     """Prove that one seed gives one game: in the browser and in its twin."""
-    if place.browser:
-        run.proof("page and twin: other pixels", arena.difference(place, JUDGES + run.seed), 0)
-    else:
+    differ = arena.difference(place, JUDGES + run.seed)
+    if differ is None:
         run.proof("one seed, two games: other pixels", seeds.difference(JUDGES + run.seed), 0)
+    else:
+        run.proof("page and twin: other pixels", differ, 0)
 
 
 # %% [markdown]
@@ -235,7 +236,8 @@ def watch_membrane(run: lesson.Run, net: Any, frames: int = 900) -> None:
             game.press(imitate.HOLD)
             presses.append(frame)
     wish = wanted(np.array(left))
-    run.proof("what is taught = U(n)", np.nan_to_num(np.abs(wish - taught)).max(), at_most=0)
+    untaught = np.isnan(wish) & np.isnan(taught)  # nothing helps any more, and both know it
+    run.proof("what is taught = U(n)", np.abs(wish - taught)[~untaught].max(), at_most=0)
     draw_membrane(run, np.array(has), wish, presses, np.array(left)[presses])
 
 
@@ -315,19 +317,11 @@ def draw_learning(run: lesson.Run, curve: list[dict[str, float]], scores: list[i
 # %%
 def adapt(config: Config, run: lesson.Run) -> None:
     """Go on teaching the network, with a few minutes of play on chrome://dino."""
+    if config.again and config.seeds > 1:
+        raise UsageError("--again goes on from one agent: it takes one seed.")
     start = agents.load("dino" if config.again else "course", config.scale)
     net = start.net
-    if (kept := run.load("lives")) is None:
-        with arena.open_place() as place:
-            if not place.browser:
-                raise UsageError(place.missing)
-            lives = arena.record(place, net, config.minutes)
-        kept = elsewhere.packed(lives)
-        if config.again and (run.folder / "lives.pt").is_file():
-            kept = elsewhere.joined(checkpoints.read(run.folder / "lives.pt"), kept)
-        run.save("lives", kept)
-        run.keep("lives", kept)
-    there, lived = elsewhere.unpacked(kept)
+    there, lived = elsewhere.unpacked(recorded(config, run, net))
     net.requires_grad_(requires_grad=True)
     recipe = imitate.Recipe(rounds=config.rounds, rate=2e-3)
     curve = imitate.learn(run, "dino", net, recipe, there)
@@ -337,14 +331,37 @@ def adapt(config: Config, run: lesson.Run) -> None:
     for key in ("command", "commit", "curve", "began"):
         began[key] = before.get(key)
     checkpoints.keep(run, "dino", net, {"scores": scores, "curve": curve, "lives": lived, "began": began})
-    points = column(lived, "score")
-    alone = points[~column(lived, "led").astype(bool)]  # its own lives, not the teacher's
+    alone = [life["score"] for life in lived if life.get("whole", True) and not life["led"]]
     run.measure("frames recorded on chrome://dino", int(column(lived, "frames").sum()))
-    run.measure("points there before, mean of its lives", alone.mean() if len(alone) else 0.0)
+    if alone:
+        run.measure("points there before, mean of its lives", float(np.mean(alone)))
+    else:
+        run.say("The time was too short for a whole life of the student.")
     run.measure("points on the course's game afterwards", float(np.mean(scores)), headline=True)
     run.measure("training", curve[-1]["seconds"] / 60, "CPU min")
     draw_learning(run, curve, scores)
     draw_lives(run, lived)
+
+
+def recorded(config: Config, run: lesson.Run, net: Any) -> dict[str, Any]:
+    """Record lives of student and teacher in turn; each is kept when it ends, so a kill costs one of them."""
+    path = run.folder / "lives.pt"
+    if (kept := run.load("lives")) is None:
+        earlier = checkpoints.read(path) if config.again and path.is_file() else elsewhere.NOTHING
+        kept = earlier | {"left": 60 * config.minutes}
+    if kept["left"] <= 0:
+        return kept
+    with arena.open_place() as place:
+        if not place.browser:
+            raise UsageError(place.missing)
+        while kept["left"] > 0:
+            led = len(kept["lives"]) % 2 == 1
+            kept = elsewhere.joined(kept, arena.record(place, net, kept["left"], led))
+            run.save("lives", kept)
+    if run.is_first_seed and not config.again:
+        checkpoints.copy_aside(path)
+    run.keep("lives", kept)
+    return kept
 
 
 def draw_lives(run: lesson.Run, lived: list[dict[str, Any]]) -> None:
@@ -423,7 +440,9 @@ def title_of_moment(spike: int | None, window: tuple[int, int]) -> str:
 # %%
 def benchmark(config: Config, run: lesson.Run) -> None:
     """Measure the shipped agent in every place that this machine has."""
-    net = agents.load("dino", config.scale).net
+    agent = agents.load("dino", config.scale)
+    net = agent.net
+    run.say(agent.origin)
     if config.gameworld:
         scoreboard.runtime(run, net, config.gameworld, config.game)
         return

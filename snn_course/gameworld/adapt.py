@@ -28,72 +28,70 @@ class Life:
     wanted: list[float] = field(default_factory=list)
     score: int = 0
     led: bool = False
+    seconds: float = 0.0
+    whole: bool = False
+    """Whether it ended by itself, not by the clock: only then its score counts."""
 
 
-def record(
+def live(
     game: Game,
     look: Callable[[], tuple[Frame, State]],
     policy: Policy,
-    minutes: float,
+    seconds: float,
+    led: bool,
     most: int = 1000,
-) -> list[Life]:
-    """Play for some minutes; the oracle holds the key in every other life.
+) -> Life:
+    """Play one life.
 
     Args:
         game: in real time.
         look: waits for the next frame; gives what the student sees, and what the oracle reads.
         policy: the student.
-        minutes: of play.
-        most: points at which a life ends.
+        seconds: after which it is cut off.
+        led: the oracle holds the key, not the student.
+        most: points at which the life ends.
     """
-    lives, end = list[Life](), time.monotonic() + 60 * minutes
-    while time.monotonic() < end:
-        life = Life(led=len(lives) % 2 == 0)
-        game.reset()
-        policy.begin()
-        finger = Finger()
-        while time.monotonic() < end:
-            frame, state = look()
-            life.pictures.append(frame.picture)
-            life.wanted.append(imitate.wanted(state))
-            press = policy.decide(frame.picture)
-            if finger.presses(life.wanted[-1] > 1 if life.led else press):
-                game.press(imitate.HOLD)
-            if len(life.pictures) % 12 == 0:
-                status = game.status()
-                life.score = status.score
-                if status.crashed or status.score >= most:
-                    break
-        lives.append(life)
-    return lives
+    life, begun, finger = Life(led=led), time.monotonic(), Finger()
+    game.reset()
+    policy.begin()
+    while not life.whole and life.seconds < seconds:
+        frame, state = look()
+        life.pictures.append(frame.picture)
+        life.wanted.append(imitate.wanted(state))
+        press = policy.decide(frame.picture)
+        if finger.presses(life.wanted[-1] > 1 if led else press):
+            game.press(imitate.HOLD)
+        if len(life.pictures) % 12 == 0:
+            status = game.status()
+            life.score = status.score
+            life.whole = status.crashed or status.score >= most
+        life.seconds = time.monotonic() - begun
+    return life
 
 
-def packed(lives: list[Life]) -> dict[str, Any]:
-    """Turn lives into what the student learns from, in a form that ``Run.save`` keeps.
+NOTHING: dict[str, Any] = {"events": [], "said": [], "lives": []}
+"""What ``joined`` adds to, in a form that ``Run.save`` keeps: "events" and "said", a tensor for each life
+that is long enough to learn from, and "lives", what happened in each."""
 
-    Returns: "events" and "said", a tensor for each life that was long enough; "lives", what happened in each.
-    """
-    events, said, told = list[torch.Tensor](), list[torch.Tensor](), list[dict[str, Any]]()
-    for life in lives:
-        told.append({"score": life.score, "frames": len(life.pictures), "led": life.led})
-        if len(life.pictures) < 2 * SETTLED:
-            continue
+
+def joined(kept: dict[str, Any], life: Life) -> dict[str, Any]:
+    """Add a life to what was recorded before, and take its time from what is "left": seconds of play."""
+    told: dict[str, Any] = {"score": life.score, "frames": len(life.pictures), "led": life.led}
+    told |= {"seconds": life.seconds, "whole": life.whole}
+    more: dict[str, Any] = {"lives": [*kept["lives"], told], "left": kept["left"] - life.seconds}
+    if len(life.pictures) >= SETTLED + imitate.Recipe.length:
         eye = retina.Eye(retina.aim(life.pictures[SETTLED - 1]))
         seen = np.stack([eye.see(picture) for picture in life.pictures[SETTLED:]])
-        events.append(torch.from_numpy(seen.astype(np.uint8))[:, None])  # [T, 1, 2, rows, columns]
-        said.append(torch.tensor(life.wanted[SETTLED:], dtype=torch.float32)[:, None])
-    return {"events": events, "said": said, "lives": told}
+        events = torch.from_numpy(seen.astype(np.uint8))[:, None]  # [T, 1, 2, rows, columns]
+        said = torch.tensor(life.wanted[SETTLED:], dtype=torch.float32)[:, None]
+        more |= {"events": [*kept["events"], events], "said": [*kept["said"], said]}
+    return kept | more
 
 
 def unpacked(kept: dict[str, Any]) -> tuple[list[imitate.Memory], list[dict[str, Any]]]:
-    """Give back what ``packed`` made: memories to learn from, and what happened in each life."""
+    """Give back what ``joined`` made: memories to learn from, and what happened in each life."""
     memories = []
     for events, said in zip(kept["events"], kept["said"], strict=True):
         due = [(int(frame), 0) for frame in (said[:, 0] > 0).nonzero()[:, 0]]
-        memories.append(imitate.Memory(events, said, hard=due))
+        memories.append(imitate.Memory(events.cpu(), said.cpu(), hard=due))  # a resumed run may have a GPU
     return memories, kept["lives"]
-
-
-def joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Add what was recorded later to what was recorded before: DAgger trains on all that it has seen."""
-    return {key: [*one[key], *other[key]] for key in one}

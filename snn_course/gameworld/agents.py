@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snn_course.runs import checkpoints
 from snn_course import ROOT
@@ -21,6 +22,13 @@ class Agent:
     net: Spiking
     path: Path
 
+    @property
+    def origin(self) -> str:
+        """Say in a sentence whose it is."""
+        if self.path.parent == SHIPPED:
+            return f"The agent '{self.name}' came with the course."
+        return f"The agent '{self.name}' is your own: {self.path}."
+
 
 def build(scale: str) -> Spiking:
     """Make the untrained network; at gpu scale a deeper one."""
@@ -33,6 +41,12 @@ def load(name: str, scale: str) -> Agent:
     Raises: UsageError.
     """
     path = checkpoints.find(name, scale, SCRIPT, SHIPPED)
-    net = build("cpu" if path.parent == SHIPPED else scale)
+    net = build("gpu" if _are_deep(checkpoints.read(path)) else "cpu")
     checkpoints.load(net, path)
     return Agent(name, net.eval().requires_grad_(requires_grad=False), path)
+
+
+def _are_deep(weights: Any) -> bool:
+    """Tell weights of the deeper network; an agent of gpu scale may have begun as the shipped, small one."""
+    tensors = weights.values() if isinstance(weights, dict) else ()
+    return sum(getattr(tensor, "ndim", 0) == 4 for tensor in tensors) == len(DEEPER)

@@ -83,13 +83,28 @@ def open_place() -> Iterator[Place]:
             place.close()
 
 
-def record(place: Place, net: Spiking, minutes: float) -> list[adapt.Life]:
-    """Record lives of teacher and student on chrome://dino."""
-    return place.dino(lambda game: adapt.record(game, game.observe_both, players.Spiker(net), minutes))
+def record(place: Place, net: Spiking, seconds: float, led: bool) -> adapt.Life:
+    """Record a life on chrome://dino, of teacher or student, of at most so many seconds."""
+    student = players.Spiker(net)
+    return place.dino(lambda game: adapt.live(game, game.observe_both, student, seconds, led))
 
 
-def difference(place: Place, seed: int, steps: int = 1200) -> int:
-    """Step the page by hand with random keys, beside its twin. Returns: blocks of pictures that differ."""
+def difference(place: Place, seed: int, steps: int = 1200) -> int | None:
+    """Step the page by hand with random keys, beside its twin.
+
+    Returns: blocks of pictures that differ. None where there is no browser, or none that starts: from then on
+        the place has none.
+    """
+    if not place.browser:
+        return None
+    try:
+        return _difference(place, seed, steps)
+    except Lost as lost:
+        place.browser, place.missing = False, str(lost)
+        return None
+
+
+def _difference(place: Place, seed: int, steps: int) -> int:
     random, twin, differ = np.random.default_rng(seed), Runner(seed), 0
     place.close()  # Playwright drives one browser at a time
     with browser.Chromium() as chromium:

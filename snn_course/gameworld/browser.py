@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from snn_course.runs import notebook
 from snn_course import UsageError, reason_of
 from snn_course.gameworld.environment import Lost
 from snn_course.gameworld.runner import PAGE
@@ -55,8 +56,11 @@ Answer = TypeVar("Answer")
 def find() -> str | None:
     """Give the path of an installed Chromium, Chrome or Edge; None for the one that Playwright keeps.
 
-    Raises: UsageError where there is none, with the command that installs one.
+    Raises: UsageError where there is none, with the command that installs one; and in a notebook, whose loop
+        leaves none to Playwright.
     """
+    if notebook.is_here():
+        raise UsageError("A notebook starts no browser: run the script in a terminal for that.")
     (line,) = probes.browser()
     if line.status != "ok":
         raise UsageError(f"There is no Chromium, Chrome or Edge here. This installs one: {line.fix}")
@@ -73,14 +77,17 @@ class Chromium:
     """
 
     def __init__(self, limit: float = LIMIT) -> None:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import Error, sync_playwright
 
         self.limit, self.hung = limit, False
         self._deadline: float | None = None
         self._closed = threading.Event()
         executable = find()
         before = _children()
-        self._playwright = sync_playwright().start()
+        try:
+            self._playwright = sync_playwright().start()
+        except Error as error:
+            raise Lost(f"No browser can be started: {reason_of(error)}.") from None
         threading.Thread(target=self._watch, daemon=True).start()
         self._processes = _children() - before
         try:
@@ -89,10 +96,10 @@ class Chromium:
                 lambda: launch(executable_path=executable, headless=True, args=[*FLAGS], handle_sigint=False),
                 3 * limit,
             )
-            self.page = self.browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
+            self.page = self.call(lambda: self.browser.new_page(viewport=SIZE))  # type: ignore[arg-type]
             self.page.set_default_timeout(1000 * limit)
-            self.page.add_init_script(COUNT_FRAMES)
-            self.page.add_init_script(path=PAGE / "retina.js")
+            self.call(lambda: self.page.add_init_script(COUNT_FRAMES))
+            self.call(lambda: self.page.add_init_script(path=PAGE / "retina.js"))
         except BaseException:
             self.close()
             raise

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from snn_course import UsageError
 from snn_course.gameworld.runner import Picture
 
 
-class Lost(Exception):
+class Lost(UsageError):
     """The game has gone: its browser died, hangs, or never showed the page. The message is one line."""
 
 

@@ -40,16 +40,16 @@ class _PageGame:
 
     def press(self, hold: float) -> None:
         """Press Space; ``observe`` releases it when its time is over."""
-        if self.up_at is not None:
-            self.release()
+        self.release()
         self.pressed.append(time.time())
         self.chromium.call(lambda: self.chromium.page.keyboard.down("Space"))
         self.up_at = time.time() + hold
 
     def release(self) -> None:
-        """Let the key go."""
-        self.up_at = None
-        self.chromium.call(lambda: self.chromium.page.keyboard.up("Space"))
+        """Let the key go if it is down: of one that comes up, a crashed game would start anew."""
+        if self.up_at is not None:
+            self.up_at = None
+            self.chromium.call(lambda: self.chromium.page.keyboard.up("Space"))
 
     def hold(self, seconds: float) -> None:
         """Keep the key down for so long, and wait."""

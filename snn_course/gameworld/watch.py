@@ -61,7 +61,7 @@ def record(path: Path, net: Spiking, seed: int, seconds: float) -> list[Moment]:
 
 @torch.inference_mode()
 def play(net: Spiking, seed: int, frames: int, wait: int = 150) -> list[Moment]:
-    """Play a game at speed, and give its frames after ``wait`` of them; fewer where it crashes."""
+    """Play a game at speed, and give its frames after ``wait`` of them; all, where it crashes before."""
     twin = Twin(seed)
     twin.game.skip(FAST_FROM)
     eye, finger = retina.Eye(), Finger()
@@ -78,12 +78,11 @@ def play(net: Spiking, seed: int, frames: int, wait: int = 150) -> list[Moment]:
         membrane = float(layers[-1][1])
         if finger.presses(membrane > 1):
             twin.press(HOLD)
-        if number >= wait:
-            spikes = [spk[0, 0].numpy() for spk, _ in layers[:-1]]
-            moments.append(Moment(twin.game.ink(), events, spikes, membrane, twin.game.score))
+        spikes = [spk[0, 0].numpy() for spk, _ in layers[:-1]]
+        moments.append(Moment(twin.game.ink(), events, spikes, membrane, twin.game.score))
         if twin.game.crashed:
             break
-    return moments
+    return moments[wait - SETTLED :] or moments
 
 
 # ====================================================================== drawing

@@ -34,13 +34,18 @@ def keep(run: Run, name: str, net: "torch.nn.Module", card: dict[str, Any]) -> N
 def set_aside(run: Run, name: str, net: "torch.nn.Module") -> None:
     """Copy the agent that lies in the run's folder, unless it is this one: a trial costs no long training."""
     path = run.folder / f"{name}.pt"
-    if not path.is_file() or _is_kept(net, path):
-        return
+    if path.is_file() and not _is_kept(net, path):
+        run.console.print(f"  {name} of an earlier run stays as {copy_aside(path).name}")
+
+
+def copy_aside(path: Path) -> Path:
+    """Copy what lies at ``path``, and its card, to names with a free number. Returns: the new path."""
+    name = path.stem
     number = next(n for n in itertools.count(1) if not path.with_name(f"{name}.{n}.pt").exists())
     for old in (path, path.with_suffix(".json")):
         if old.is_file():
             safe_write.write(path.with_name(f"{name}.{number}{old.suffix}"), old.read_bytes())
-    run.console.print(f"  {name} of an earlier run stays as {name}.{number}.pt")
+    return path.with_name(f"{name}.{number}.pt")
 
 
 def _is_kept(net: "torch.nn.Module", path: Path) -> bool:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
+from unittest.mock import Mock, call
 
-from snn_course.runs import lesson
+from snn_course.runs import lesson, notebook
 from snn_course import UsageError
 from snn_course.gameworld import arena, browser, pages, players, retina, serve, sight, tracks
 from snn_course.gameworld.environment import Lost
@@ -18,6 +20,7 @@ from snn_course.machine import probes
 import numpy as np
 import psutil
 import pytest
+from playwright import sync_api
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
@@ -46,6 +49,41 @@ def test_without_a_browser_one_line_says_how_to_get_one(monkeypatch):
     with arena.open_place() as place:
         assert not place.browser
         assert place.missing == str(told.value)
+
+
+def test_a_notebook_has_no_browser_and_goes_on_without(monkeypatch):
+    monkeypatch.setattr(notebook, "is_here", lambda: True)
+    with arena.open_place() as place:
+        assert not place.browser
+        assert place.missing == "A notebook starts no browser: run the script in a terminal for that."
+
+
+def test_a_browser_that_does_not_start_is_one_line_and_the_benchmark_goes_on(monkeypatch):
+    class Broken:
+        def start(self):
+            raise sync_api.Error("no driver\nat all")
+
+    monkeypatch.setattr(sync_api, "sync_playwright", Broken)
+    monkeypatch.setattr(browser, "find", lambda: None)
+    with pytest.raises(UsageError, match=r"^No browser can be started: .*no driver.*\.$") as told:
+        browser.Chromium()
+    assert "\n" not in str(told.value)
+    with arena.open_place() as place:
+        assert arena.difference(place, 10_000) is None
+        assert not place.browser
+        assert place.missing == str(told.value)
+
+
+def test_a_key_that_is_not_down_does_not_come_up():
+    """One that comes up starts a crashed game of chrome://dino anew."""
+    keys = Mock()
+    game = pages._PageGame(SimpleNamespace(call=lambda work: work(), page=SimpleNamespace(keyboard=keys)))
+    game.release()
+    assert keys.mock_calls == []
+    game.press(0.1)
+    game.release()
+    game.release()
+    assert keys.mock_calls == [call.down("Space"), call.up("Space")]
 
 
 @pytest.mark.browser

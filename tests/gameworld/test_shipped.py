@@ -2,7 +2,7 @@
 
 from snn_course.runs import checkpoints, metrics_file, steps
 from snn_course import UsageError
-from snn_course.gameworld import agents, write_up
+from snn_course.gameworld import agents, watch, write_up
 
 import pytest
 import torch
@@ -53,6 +53,30 @@ def test_the_learners_own_agent_comes_first(tmp_path):
     assert agents.load("dino", "gpu").path == agents.SHIPPED / "dino.pt"
 
 
+def test_an_agent_of_gpu_scale_has_the_size_of_its_weights(tmp_path):
+    """`adapt` at gpu scale goes on from the shipped agent, which is small."""
+    folder = tmp_path / "capstone_gameworld_adapt" / "gpu"
+    folder.mkdir(parents=True)
+    for scale in ("cpu", "gpu"):
+        own = agents.build(scale)
+        torch.save(own.state_dict(), folder / "dino.pt")
+        agent = agents.load("dino", "gpu")
+        assert torch.equal(agent.net.synapses[-1].layer.weight, own.synapses[-1].layer.weight)
+        assert agent.origin == f"The agent 'dino' is your own: {folder / 'dino.pt'}."
+    torch.save([1], folder / "dino.pt")
+    with pytest.raises(UsageError, match="is of another network"):
+        agents.load("dino", "gpu")
+
+
+def test_an_agent_that_crashes_at_once_is_drawn_all_the_same(tmp_path):
+    net = agents.load("dino", "cpu").net
+    for part in net.parameters():
+        part.zero_()  # it never jumps
+    moments = watch.play(net, 10_000, 60)
+    assert 0 < len(moments) < 120
+    assert len(watch.record(tmp_path / "run.gif", net, 10_000, 1.0)) == -(-len(moments) // watch.SHOWN)
+
+
 def test_the_page_tells_what_was_measured_and_names_what_was_not(tmp_path, monkeypatch):
     monkeypatch.setattr(write_up, "SHIPPED", tmp_path / "none")
     table = {"title": "Rows", "columns": ["", "x"], "rows": [["a", "7.5"]]}
@@ -70,8 +94,6 @@ def test_the_page_tells_what_was_measured_and_names_what_was_not(tmp_path, monke
 
 
 def test_a_clip_is_drawn_and_ends_in_gif_or_mp4(tmp_path):
-    from snn_course.gameworld import watch
-
     net = agents.load("dino", "cpu").net
     moments = watch.record(tmp_path / "run.gif", net, 10_000, 0.5)
     assert len(moments) == 10
