@@ -1,5 +1,6 @@
 """The words of the journal: its template, and the Markdown of one measured block."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -205,6 +206,9 @@ def _table(measures: Iterable[Mapping[str, Any]]) -> str:
 def _value(measure: Mapping[str, Any]) -> str:
     if measure["mean"] is None:
         return "not measured"
+    if measure["kind"] == "proof":  # it must hold for each seed: the worst error counts, not the mean
+        worst = max(measure["values"], key=lambda error: (math.isnan(error), error))
+        return f"{_number(worst)} {_cell(measure['unit'])}".rstrip()
     text = _number(measure["mean"])
     if measure["std"] is not None:
         text += f" ± {measure['std']:.2g}"

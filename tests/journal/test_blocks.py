@@ -466,6 +466,13 @@ METRICS = MappingProxyType(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize(("errors", "told"), [([2e-8, 5e-7, 1e-9], "5e-07"), ([1.0, float("nan")], "nan")])
+def test_a_proof_shows_its_worst_error(errors: list[float], told: str) -> None:
+    """As in the terminal: it must hold for each seed."""
+    proof = MEASURE | {"kind": "proof", "values": errors, "mean": 9.0, "std": 3.0, "unit": ""}
+    assert f"| {told} | " in journal.block_of(METRICS | {"measures": [proof]})
+
+
 def test_block_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SNN_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_JOURNAL", str(tmp_path / "notes" / "journal.md"))
