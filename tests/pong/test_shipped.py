@@ -8,6 +8,7 @@ from snn_course import ROOT
 from snn_course.pong import agents, checkpoints, emulator, judging, write_up
 from snn_course.pong.spikes import LevelNet
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,20 @@ def test_readme_tells_what_the_cards_tell():
         card = checkpoints.card(path) if path.is_file() else {}
         known = (judging.report_of(card), judging.report_of(card, 0.0), judging.choice_of(card))
         assert cells == [f"{one.mean:.1f} ± {one.error:.1f}" if one else "-" for one in known]
+
+
+def test_readme_tells_what_was_earned_in_episodes_that_nobody_had_looked_at():
+    """And what the chip's agents lose of their teacher's points, over the same episodes."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    known, fresh = {}, {}
+    for name in ("aware", "four", "sparse"):
+        known[name], _, fresh[name] = judging.reports_of(checkpoints.card(checkpoints.SHIPPED / f"{name}.pt"))
+        assert (known[name].first, fresh[name].first, len(fresh[name].rewards)) == (40_000, 41_000, 100)
+        assert f"`{name}` {fresh[name].mean:.1f} ± {fresh[name].error:.1f}" in text
+    for name in ("four", "sparse"):
+        for played in (known, fresh):
+            lost = np.subtract(played["aware"].rewards, played[name].rewards)
+            assert f"{lost.mean():.2f} ± {lost.std(ddof=1) / len(lost) ** 0.5:.2f}" in text
 
 
 def test_the_agent_wins_points_at_once():
