@@ -3,9 +3,9 @@
 Question: Can a network that was trained without spikes run with them, and what gets lost on the way?
 Reading:  Jiang et al. (2023), SlipReLU; Bu et al. (2022), QCFS; Rueckauer et al. (2017); cnn2snn's docs.
 Run:      python lessons/16_ann_to_snn.py
-Expect:   an ANN with 77.4 ± 0.5 %. With IF neurons at T 8: the same if they wait, 69 ± 3 % if they run free;
-          free at T 32: 77.7 ± 0.2 %; tuned, at T 4: 71.7 ± 0.7 %; lesson 10's network, trained with spikes
-          alone for as long, at T 2: 68.0 ± 1.3 %. 3 seeds; 10 CPU minutes a seed.
+Expect:   an ANN with 77.5 ± 0.6 %. With IF neurons at T 8: the same if they wait, 68 ± 1 % if they run free;
+          free at T 32: 77.2 ± 0.6 %; tuned, at T 4: 72.3 ± 0.7 %; lesson 10's network, trained with spikes
+          alone for as long, at T 2: 67.5 ± 0.7 %. 3 seeds; 17 CPU minutes a seed.
 """
 
 # %% [markdown]
