@@ -273,6 +273,22 @@ def test_a_task_ends_at_its_target_or_after_its_steps_and_a_crash_goes_on(monkey
     assert game.held == []
 
 
+def test_a_step_takes_as_long_as_look_answer_and_action_and_a_new_start_is_none_of_it(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    class Slow(Clock):
+        def reset(self):
+            super().reset()
+            time.sleep(4.0)
+
+    task = contract.run_task(Slow(crash_at=60), contract.Always(press=False), 100, most=4)
+    assert task.step == pytest.approx([contract.HOLD + contract.SLEEP] * 4)
+    assert task.attempts == 3
+    assert task.seconds == pytest.approx(4 * (contract.HOLD + contract.SLEEP) + 2 * 4.0)
+
+
 def test_added_think_time_is_added_and_counts_what_was_held_back():
     for think, hold in ((0.05, 0.0), (0.05, 0.03)):
 
@@ -290,6 +306,20 @@ def test_added_think_time_is_added_and_counts_what_was_held_back():
     begun = time.perf_counter()
     assert players.Thinker(players.Jumper(), 0.05).decide(np.zeros((36, 150), np.uint8))
     assert time.perf_counter() - begun >= 0.05
+
+
+def test_think_time_is_for_decisions_and_not_for_aiming_the_eye(net, monkeypatch):
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    game, thinker = Twin(3), players.Thinker(players.Spiker(net), 2.4)
+    for _ in range(2):  # a second life aims anew
+        slept.clear()
+        thinker.begin()
+        for _ in range(players.SETTLED):
+            assert not thinker.decide(game.observe().picture)
+        assert slept == []
+        thinker.decide(game.observe().picture)
+        assert slept == [2.4]
 
 
 def test_a_twin_feels_a_key_as_late_as_it_is_told():
