@@ -15,6 +15,7 @@ the course's own game, which needs none. The steps that made it, in this order:
   benchmark   points, Success Rate, Progress and latency, on each track (this is the default)
   watch       a clip of a run, with each layer's spikes beside the screen
 
+--agent course plays with the agent of train, which knows the course's own game alone.
 --gameworld PATH plays the five tasks of the benchmark GameWorld in its own runtime, from your checkout.
 """
 
@@ -93,6 +94,9 @@ class Config(lesson.Config):
     runs: Annotated[int, lesson.Range(0, 100)] = 1
     """Of benchmark: runs of each target in a browser; the course's table has 5, and takes 20 minutes."""
 
+    agent: Literal["dino", "course"] = "dino"
+    """Of benchmark and watch: who plays. course has learnt on the course's own game alone."""
+
     gameworld: Path | None = None
     """Of benchmark: folder of your checkout of GameWorld; its runtime then drives the agent."""
 
@@ -104,20 +108,11 @@ class Config(lesson.Config):
 
     @property
     def part(self) -> str:
-        """The step; the benchmark is the script itself, and in GameWorld's runtime a part of its own."""
-        if self.step == "benchmark":
-            return "runtime" if self.gameworld else ""
-        return self.step
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The step as it stands on the command line."""
-        words: list[str] = [self.step]
-        if self.gameworld:
-            words += ["--gameworld", str(self.gameworld)]
-        if self.step == "adapt" and self.again:
-            words += ["--again", "--rounds", str(self.rounds), "--minutes", f"{self.minutes:g}"]
-        return tuple(words)
+        """The step, and who plays if it is not dino; the benchmark is the script itself, but in GameWorld."""
+        step = "runtime" if self.step == "benchmark" and self.gameworld else self.step
+        if step in ("benchmark", "runtime", "watch") and self.agent != "dino":
+            return f"{step}_{self.agent}"
+        return "" if step == "benchmark" else step
 
 
 SCALES: lesson.Scales = {
@@ -439,8 +434,8 @@ def title_of_moment(spike: int | None, window: tuple[int, int]) -> str:
 
 # %%
 def benchmark(config: Config, run: lesson.Run) -> None:
-    """Measure the shipped agent in every place that this machine has."""
-    agent = agents.load("dino", config.scale)
+    """Measure an agent in every place that this machine has."""
+    agent = agents.load(config.agent, config.scale)
     net = agent.net
     run.say(agent.origin)
     if config.gameworld:
@@ -459,7 +454,7 @@ def benchmark(config: Config, run: lesson.Run) -> None:
             scoreboard.contract_track(run, place, net, config.runs)
     scoreboard.published_figures(run)
     scoreboard.draw(run, found)
-    run.analysis(write_up.page(config.scale, run.tables()))
+    run.analysis(write_up.page(config.scale, agent.origin, run.record.entries()))
 
 
 # %% [markdown]
@@ -471,11 +466,12 @@ def benchmark(config: Config, run: lesson.Run) -> None:
 
 # %%
 def watch(config: Config, run: lesson.Run) -> None:
-    """Draw some seconds of the shipped agent's play."""
-    net = agents.load("dino", config.scale).net
+    """Draw some seconds of an agent's play."""
+    agent = agents.load(config.agent, config.scale)
+    run.say(agent.origin)
     path = run.file(f"run.{config.clip}", "The spiking agent plays the course's runner, and its spikes")
     seconds = 1.0 if config.scale == "quick" else 6.0
-    clip = film.record(path, net, JUDGES, seconds)
+    clip = film.record(path, agent.net, JUDGES, seconds)
     run.measure("frames drawn", len(clip), headline=True)
 
 

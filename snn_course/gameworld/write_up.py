@@ -1,6 +1,7 @@
 """The capstone's page in the journal, written from what the steps have measured (``runs.steps``)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from snn_course.runs import steps
 from snn_course.gameworld.agents import SCRIPT, SHIPPED
@@ -25,11 +26,17 @@ labels. Its teacher reads the state: without one there would be nothing to imita
 GameWorld, which ask for plans, it would have nothing to offer."""
 
 
-def page(scale: str, tables: Sequence[steps.Table]) -> str:
-    """Give the page (Markdown): what changed, what each step measured, and this run's tables."""
+def page(scale: str, who: str, run: Mapping[str, Any]) -> str:
+    """Give the page (Markdown): what changed, what each step measured, and this run.
+
+    Args:
+        scale: of the learner's results.
+        who: a sentence that says which agent has played.
+        run: the "measures" and "tables" of this run, as in metrics.json.
+    """
     known = steps.Steps(SCRIPT, SHIPPED, PARTS)
     found = known.found(scale)
-    held, broke = steps.goals(found, speed=True)
-    parts = [CHANGED, *known.paragraphs(found), "**This run.**", *map(steps.markdown, tables)]
+    held, broke = steps.goals({"this run": steps.Measured(run, own=True)} | found, speed=True)
+    parts = [CHANGED, *known.paragraphs(found), f"**This run.** {who}", *map(steps.markdown, run["tables"])]
     parts += [f"**Where the network held.** {held}.", f"**Where it broke.** {broke}.", LOST]
     return "\n\n".join(parts + known.missing(found))

@@ -72,4 +72,8 @@ def test_the_script_names_its_parts():
     assert capstone.Config().part == ""
     assert capstone.Config(gameworld=Path("x")).part == "runtime"
     assert capstone.Config(step="train").part == "train"
-    assert capstone.Config(gameworld=Path("x")).words == ("benchmark", "--gameworld", "x")
+    assert capstone.Config(agent="course").part == "benchmark_course"
+    assert capstone.Config(agent="course", gameworld=Path("x")).part == "runtime_course"
+    assert capstone.Config(step="watch").part == "watch"
+    assert capstone.Config(step="watch", agent="course").part == "watch_course"
+    assert capstone.Config(step="train", agent="course").part == "train"

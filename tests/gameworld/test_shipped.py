@@ -1,6 +1,8 @@
 """What came with the course: the shipped agents, their cards, and the page that tells their story."""
 
-from snn_course.runs import checkpoints, metrics_file, steps
+from types import SimpleNamespace
+
+from snn_course.runs import checkpoints, lesson, metrics_file, steps
 from snn_course import UsageError
 from snn_course.gameworld import agents, watch, write_up
 
@@ -80,7 +82,8 @@ def test_an_agent_that_crashes_at_once_is_drawn_all_the_same(tmp_path):
 def test_the_page_tells_what_was_measured_and_names_what_was_not(tmp_path, monkeypatch):
     monkeypatch.setattr(write_up, "SHIPPED", tmp_path / "none")
     table = {"title": "Rows", "columns": ["", "x"], "rows": [["a", "7.5"]]}
-    page = write_up.page("cpu", [table])
+    page = write_up.page("cpu", "It is mine.", {"measures": [], "tables": [table]})
+    assert "**This run.** It is mine.\n\n| Rows" in page
     assert "| Rows | x |\n| --- | ---: |\n| a | 7.5 |" in page
     assert "Not measured: train, adapt, benchmark, runtime." in page
     blank = {"unit": "", "values": [1.0], "std": None, "at_most": None, "headline": False, "note": ""}
@@ -88,9 +91,23 @@ def test_the_page_tells_what_was_measured_and_names_what_was_not(tmp_path, monke
     points = {"name": "points", "kind": "goal", "mean": 90.0, "at_least": 80.0, "met": True, "speed": False}
     told = {"measures": [blank | loop, blank | points], "tables": [table]}
     monkeypatch.setattr(steps.Steps, "found", lambda *_: {"train": steps.Measured(told, own=True)})
-    page = write_up.page("cpu", [])
+    page = write_up.page("cpu", "", {"measures": [], "tables": []})
     assert "**Where the network held.** points (train) 90." in page
     assert "**Where it broke.** loop (train) 59, aim >= 60." in page
+    page = write_up.page("cpu", "", {"measures": [blank | points | {"met": False}], "tables": []})
+    assert "**Where it broke.** points (this run) 90, aim >= 80; loop (train) 59, aim >= 60." in page
+    assert "**Where the network held.** points (train) 90." in page
+
+
+@pytest.mark.parametrize("name", ["dino", "course"])
+def test_a_clip_is_of_the_agent_that_is_asked_for_and_says_whose_it_is(tmp_path, monkeypatch, name):
+    capstone, drawn, said = lesson.load("capstone_gameworld"), [], []
+    monkeypatch.setattr(capstone.film, "record", lambda _path, net, *_: drawn.append(net) or [])
+    run = SimpleNamespace(say=said.append, file=lambda *_: tmp_path, measure=lambda *_, **__: None)
+    capstone.watch(capstone.Config(step="watch", agent=name), run)
+    assert said == [f"The agent '{name}' came with the course."]
+    shipped = agents.load(name, "cpu").net
+    assert torch.equal(drawn[0].synapses[-1].layer.weight, shipped.synapses[-1].layer.weight)
 
 
 def test_a_clip_is_drawn_and_ends_in_gif_or_mp4(tmp_path):
