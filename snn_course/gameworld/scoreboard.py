@@ -17,6 +17,7 @@ import numpy as np
 Scores = dict[str, list[float]]
 """Points of each run by player."""
 PLACE = "chrome://dino"
+AGENT, IDLE, JUMPER = "spiking agent", "does nothing", "jumps always"
 FEW = 2
 """Runs of those that the agent is compared with, at most: each run is in real time."""
 
@@ -24,10 +25,10 @@ FEW = 2
 def course(run: Run, net: Spiking, judges: Sequence[int], points: int) -> Scores:
     """Play the course's own game with other obstacles for each seed."""
     found = {
-        "spiking agent": seeds.play(net, judges, points),
+        AGENT: seeds.play(net, judges, points),
         "teacher, reads the state": [seeds.play_oracle(seed, points) for seed in judges],
-        "jumps always": [seeds.play_policy(players.Jumper(), seed, points) for seed in judges],
-        "does nothing": [seeds.play_policy(players.Idle(), seed, points) for seed in judges],
+        JUMPER: [seeds.play_policy(players.Jumper(), seed, points) for seed in judges],
+        IDLE: [seeds.play_policy(players.Idle(), seed, points) for seed in judges],
     }
     rows = []
     for name, scores in found.items():
@@ -35,7 +36,7 @@ def course(run: Run, net: Spiking, judges: Sequence[int], points: int) -> Scores
         rows.append([name, f"{reached} of {len(scores)}", float(np.mean(scores)), min(scores)])
     columns = ["player", f"reach {points:,}", "mean points", "worst"]
     run.table("The course's game, each seed once", columns, rows)
-    agent, floor = found["spiking agent"], found["does nothing"]
+    agent, floor = found[AGENT], found[IDLE]
     whole = 100 * float(np.mean([score >= points for score in agent]))
     run.measure(
         f"course's game: {points:,} points without a crash",
@@ -64,25 +65,23 @@ def streaming(run: Run, place: arena.Place, net: Spiking, runs: int) -> None:
         keys = keys or felt
     if runs > 1:
         found["teacher, reads the state"] = [place.dino(_teacher)]
-    rows = list[list[Any]]()
+    rows, points = list[list[Any]](), dict[str, float]()
     for name, lives in found.items():
-        success, progress = tracks.rates([life.score for life in lives])
-        points = float(np.mean([life.score for life in lives]))
-        rows.append([name, len(lives), points, success, progress])
+        scores = [life.score for life in lives]
+        points[name] = float(np.mean(scores))
+        rows.append([name, len(lives), points[name], *tracks.rates(scores)])
     columns = ["player", "runs", "mean points", "Success Rate, %", "Progress, %"]
     run.table(f"Streaming track, {PLACE}: targets 100 .. 800", columns, rows)
-    _, _, points, success, progress = rows[0]
+    success, progress = tracks.rates([life.score for life in found[AGENT]])
     note = f"{runs} runs of each target; Chromium {place.version}"
     run.measure("streaming: Success Rate", success, "%", at_least=aim(80), headline=True, note=note)
     run.measure("streaming: Progress", progress, "%", at_least=aim(90), headline=True)
+    least = min(published.THINKING)
     run.say(
-        f"On {PLACE} the agent gets {points:.0f} points of the 800 asked for. With "
-        f"{published.THINKING[0]} s of added think time, the same network gets {rows[3][2]:.0f}."
+        f"On {PLACE} the agent gets {points[AGENT]:.0f} points of the 800 asked for. With "
+        f"{least} s of added think time, the same network gets {points[_slow(least)]:.0f}."
     )
     _latency(run, found[AGENT], keys, load)
-
-
-AGENT = "spiking agent"
 
 
 def aim(bound: float) -> dict[str, float]:
@@ -90,14 +89,19 @@ def aim(bound: float) -> dict[str, float]:
     return {"cpu": bound, "gpu": bound}
 
 
+def _slow(seconds: float) -> str:
+    """Name the agent with added think time."""
+    return f"agent, {seconds} s of think time"
+
+
 def _policies(net: Spiking) -> dict[str, players.Policy]:
     found: dict[str, players.Policy] = {
         AGENT: players.Spiker(net),
-        "does nothing": players.Idle(),
-        "jumps always": players.Jumper(),
+        IDLE: players.Idle(),
+        JUMPER: players.Jumper(),
     }
     for seconds in published.THINKING:
-        found[f"agent, {seconds} s of think time"] = players.Thinker(players.Spiker(net), seconds)
+        found[_slow(seconds)] = players.Thinker(players.Spiker(net), seconds)
     return found
 
 
@@ -146,20 +150,22 @@ def contract_track(run: Run, place: arena.Place, net: Spiking, runs: int) -> Non
     gazers = [contract.Gazer(net) for _ in range(runs)]
     agents: dict[str, list[contract.Answerer]] = {
         AGENT: [*gazers],
-        "does nothing": [contract.Always(press=False)],
-        "jumps always": [contract.Always(press=True)],
+        IDLE: [contract.Always(press=False)],
+        JUMPER: [contract.Always(press=True)],
     }
     for seconds in published.THINKING:
-        agents[f"agent, {seconds} s of think time"] = [contract.Slow(contract.Gazer(net), seconds)]
+        agents[_slow(seconds)] = [contract.Slow(contract.Gazer(net), seconds)]
     longest = 60.0 if runs > 1 else 5.0  # s for those who would only crash, again and again
     rows, tasks = list[list[Any]](), dict[str, list[contract.Task]]()
+    rates = dict[str, tuple[float, float]]()
     for name, ones in agents.items():
         limit = 600.0 if name == AGENT else longest
         tasks[name] = [place.dino(functools.partial(_task, agent=one, longest=limit)) for one in ones]
+        rates[name] = tracks.rates([task.best for task in tasks[name]])
         rows.append([name, len(ones), *_told(tasks[name])])
     columns = ["player", "runs", "best", "Success, %", "Progress, %", "steps", "lives", "s a step"]
     run.table(f"Contract track in real time, {PLACE}: targets 100 .. 800", columns, rows)
-    progress = rows[0][4]
+    success, progress = rates[AGENT]
     run.measure(
         "contract: Progress",
         progress,
@@ -168,14 +174,15 @@ def contract_track(run: Run, place: arena.Place, net: Spiking, runs: int) -> Non
         headline=True,
         note=f"{runs} runs; best model on GameWorld's runners, paused: {published.BEST_RUNNER} %",
     )
-    run.measure("contract: Success Rate", rows[0][3], "%")
+    run.measure("contract: Success Rate", success, "%")
     _contract_latency(run, gazers, tasks[AGENT])
     if place.lost:
         run.measure("browsers lost and replaced", place.lost)
+    least, most = published.THINKING
     run.say(
-        f"With one screenshot a step the agent gets {progress:.0f} % Progress; with "
-        f"{published.THINKING[0]} s of think time {rows[3][4]:.0f} %, with {published.THINKING[1]} s "
-        f"{rows[4][4]:.0f} %. Doing nothing gets {rows[1][4]:.0f} %."
+        f"With one screenshot a step the agent gets {progress:.0f} % Progress; with {least} s of think time "
+        f"{rates[_slow(least)][1]:.0f} %, with {most} s {rates[_slow(most)][1]:.0f} %. Doing nothing gets "
+        f"{rates[IDLE][1]:.0f} %."
     )
 
 
@@ -233,7 +240,7 @@ def published_figures(run: Run) -> None:
 def draw(run: Run, found: Mapping[str, list[float]]) -> None:
     """Draw the points of each player on the course's game."""
     best = {name: float(np.mean(scores)) for name, scores in found.items()}
-    agent, floor = best[AGENT], best["does nothing"]
+    agent, floor = best[AGENT], best[IDLE]
     title = f"The agent gets {agent:.0f} points of the course's game, doing nothing {floor:.0f}"
     fig, (ax,) = figures.new(title, size=(7.0, 2.8))
     for place, (name, scores) in enumerate(reversed([*found.items()])):
