@@ -147,6 +147,9 @@ def learn(
 ) -> list[dict[str, float]]:
     """Teach a network on the course's own game, or go on where a killed run stopped: round by round.
 
+    What rounds have seen is not kept on disk. So a resumed run has forgotten it: it trains on fewer rounds
+    until it has seen ``Recipe.kept`` new ones, and ends otherwise than a run in one go.
+
     Args:
         run: keeps the state, shows the progress, gives the seed.
         name: of the kept state.

@@ -2,7 +2,8 @@
 
 A life begins with a reset and ends with a crash, or at the highest target. GameWorld's five tasks ask for 100
 to 800 points; a life that passes a target has reached it. So each life is one run of each task, under a rule
-that is harder than the benchmark's: there a crash is forgiven, here it ends the run.
+that is harder than the benchmark's: there a crash is forgiven, here it ends the run. It is easier in that
+there is no limit of 100 steps.
 
     Progress = min(1, points / target)            Success Rate = share of runs that reached their target
 """

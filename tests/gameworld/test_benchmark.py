@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from snn_course.runs import lesson
 from snn_course import UsageError
 from snn_course.gameworld import agents, benchmark, contract, published
 
 import pytest
+import torch
 
 CHECKOUT = os.environ.get("GAMEWORLD", "")
 needs_checkout = pytest.mark.skipif(not CHECKOUT, reason="GAMEWORLD names no checkout of GameWorld")
@@ -77,3 +79,19 @@ def test_the_script_names_its_parts():
     assert capstone.Config(step="watch").part == "watch"
     assert capstone.Config(step="watch", agent="course").part == "watch_course"
     assert capstone.Config(step="train", agent="course").part == "train"
+
+
+@pytest.mark.parametrize(("options", "told"), [({}, 0), ({"threads": 4}, 1), ({"device": "cuda"}, 1)])
+def test_it_runs_on_one_thread_of_the_cpu_records_that_and_says_what_changes_nothing(
+    monkeypatch, options, told
+):
+    capstone, said, used = lesson.load("capstone_gameworld"), [], []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(capstone, "watch", lambda *_: None)
+    console = SimpleNamespace(print=said.append)
+    run = SimpleNamespace(is_first_seed=True, console=console, device=torch.device("cuda"))
+    capstone.main(capstone.Config(step="watch", **options), run)
+    assert run.device == torch.device("cpu")
+    assert used == [1]
+    line = "  --device and --threads change nothing here: one thread of the CPU is used."
+    assert said == [line] * told
