@@ -38,7 +38,7 @@ AIMED = 8
 """``left`` of an eye that is aimed at the course's runner."""
 
 
-def wanted(state: oracle.State, delay: int = DELAY) -> float:
+def wanted(state: oracle.State) -> float:
     """Give the membrane that the last neuron should have at this frame: above 1 where a press is due.
 
     It rises with each step towards the best moment, so the student is told how far that is, not only when it
@@ -50,13 +50,13 @@ def wanted(state: oracle.State, delay: int = DELAY) -> float:
         return LEAST
     if found[0] > found[1]:
         return UNTAUGHT
-    steps = oracle.best(found, state) - delay
+    steps = oracle.best(found, state) - DELAY
     return min(MOST, max(LEAST, 1 + RISE / 2 - RISE * steps))
 
 
-def label(state: oracle.State, delay: int = DELAY) -> bool:
+def label(state: oracle.State) -> bool:
     """Tell whether the oracle presses at this frame."""
-    return wanted(state, delay) > 1
+    return wanted(state) > 1
 
 
 class Scene:

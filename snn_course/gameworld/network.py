@@ -59,30 +59,23 @@ class Spiking(nn.Module):
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
 
-    def forward(
-        self, x: torch.Tensor, state: State | None = None, still: int = 0
-    ) -> tuple[torch.Tensor, State]:
+    def forward(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """Run over frames [T, B, C, rows, columns] from a state; None: at rest.
 
         Args:
             x: the frames.
             state: what an earlier call returned.
-            still: steps for which the only frame (T = 1) is shown; 0: frames that move.
 
         Returns: the last neuron's membrane [T, B], above 1 where it spikes; the state after the last step.
         """
-        *_, (_, mem) = layers = self.layers(x, state, still)
+        *_, (_, mem) = layers = self.layers(x, state)
         return mem[..., 0], [mem[-1] for _, mem in layers]
 
-    def layers(
-        self, x: torch.Tensor, state: State | None = None, still: int = 0
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def layers(self, x: torch.Tensor, state: State | None = None) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Give spikes and membranes [T, B, ...] of each layer."""
         found = []
         for number, (synapse, neuron) in enumerate(zip(self.synapses, self.neurons, strict=True)):
             cur = synapse(x)
-            if still and number == 0:
-                cur = cur.expand(still, *cur.shape[1:])  # multiplied once, felt in each step
             spk, mem = neuron(cur, None if state is None else state[number])
             found.append((spk, mem))
             x = spk

@@ -67,7 +67,3 @@ class Eye:
         self.last = field
         counts = np.stack([change, -change]).clip(0) // CONTRAST
         return counts.clip(max=MOST).astype(np.float32)
-
-    def gaze(self, picture: Picture) -> Events:
-        """Look at a picture [36, 150] that stands still. Returns: ink in the units of events [1, 32, 96]."""
-        return (self.field(picture)[None] // CONTRAST).astype(np.float32)

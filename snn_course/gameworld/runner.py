@@ -57,7 +57,6 @@ class Obstacle:
     width: int
     drift: float
     gap: int
-    born: int
 
 
 class Runner:
@@ -161,7 +160,7 @@ class Runner:
         drift = -rule["drift"] if dice.next() < 0.5 else rule["drift"]
         least = math.floor(wide * self.speed + rule["least_gap"] * gap["coefficient"] + 0.5)
         room = least + math.floor(dice.next() * (least * gap["spread"] - least))
-        self.obstacles.append(Obstacle(kind, count, self.rules["width"], y, wide, drift, room, self.step))
+        self.obstacles.append(Obstacle(kind, count, self.rules["width"], y, wide, drift, room))
 
     def touches(self, one: Obstacle) -> bool:
         """Tell whether the runner's box overlaps an obstacle's."""

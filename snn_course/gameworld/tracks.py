@@ -34,7 +34,6 @@ class Life:
     seconds: float = 0.0
     frames: int = 0
     missed: int = 0
-    presses: int = 0
     age: list[float] = field(default_factory=list)
     inference: list[float] = field(default_factory=list)
     work: list[float] = field(default_factory=list)
@@ -63,7 +62,6 @@ def live(game: Game, policy: Policy, most: int = TARGETS[-1], longest: float = 3
         decided = time.perf_counter()
         if finger.presses(press):
             game.press(HOLD)
-            life.presses += 1
         life.inference.append(decided - seen)
         life.work.append(life.age[-1] + time.perf_counter() - seen)
         life.loop.append(seen - before)

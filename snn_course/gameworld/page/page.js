@@ -8,7 +8,7 @@ const context = canvas.getContext("2d");
 const MANUAL = query.get("clock") === "manual";
 const MOST_STEPS = 6; // of one frame: after a long pause the game goes on, it does not catch up
 
-const course = { game: null, held: false, attempts: 1, best: 0, started: false, frames: 0, drawn: 0, keyed: 0, seen: 0 };
+const course = { game: null, held: false, attempts: 1, best: 0, started: false };
 window.course = course;
 
 function draw() {
@@ -41,8 +41,6 @@ let before = 0;
 function frame(now) {
   owed += Math.min((now - before) * 0.06, MOST_STEPS);
   before = now;
-  course.frames += 1;
-  if (course.keyed && !course.seen) course.seen = performance.now();
   let moved = false;
   while (owed >= 0.75) { // a frame that comes a little early still brings its step
     owed -= 1;
@@ -50,7 +48,7 @@ function frame(now) {
     course.game.advance(course.held);
     moved = true;
   }
-  if (moved) { draw(); course.drawn = performance.now(); }
+  if (moved) draw();
   requestAnimationFrame(frame);
 }
 
@@ -59,8 +57,6 @@ addEventListener("keydown", (event) => {
   if (!JUMPS.has(event.code)) return;
   event.preventDefault();
   if (event.repeat) return;
-  course.keyed = performance.now();
-  course.seen = 0;
   if (course.game.crashed) { course.attempts += 1; reset(course.game.seed + 1); }
   course.started = true;
   course.held = true;

@@ -95,7 +95,7 @@ class Runner {
     const drift = this.dice.next() < 0.5 ? -rule.drift : rule.drift;
     const least = Math.floor(wide * this.speed + rule.least_gap * gap.coefficient + 0.5);
     const room = least + Math.floor(this.dice.next() * (least * gap.spread - least));
-    this.obstacles.push({ kind, count, x: width, y, width: wide, drift, gap: room, born: this.step });
+    this.obstacles.push({ kind, count, x: width, y, width: wide, drift, gap: room });
   }
 
   touches(o) {
