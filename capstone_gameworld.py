@@ -316,7 +316,8 @@ def adapt(config: Config, run: lesson.Run) -> None:
         raise UsageError("--again goes on from one agent: it takes one seed.")
     start = agents.load("dino" if config.again else "course", config.scale)
     net = start.net
-    there, lived = elsewhere.unpacked(recorded(config, run, net))
+    kept = recorded(config, run, net)
+    there, lived = elsewhere.unpacked(kept)
     net.requires_grad_(requires_grad=True)
     recipe = imitate.Recipe(rounds=config.rounds, rate=2e-3)
     curve = imitate.learn(run, "dino", net, recipe, there)
@@ -326,7 +327,7 @@ def adapt(config: Config, run: lesson.Run) -> None:
     for key in ("command", "commit", "curve", "began"):
         began[key] = before.get(key)
     checkpoints.keep(run, "dino", net, {"scores": scores, "curve": curve, "lives": lived, "began": began})
-    alone = [life["score"] for life in lived if life.get("whole", True) and not life["led"]]
+    alone = elsewhere.points_alone(lived[kept["earlier"] :])
     run.measure("frames recorded on chrome://dino", int(column(lived, "frames").sum()))
     if alone:
         run.measure("points there before, mean of its lives", float(np.mean(alone)))
@@ -343,29 +344,36 @@ def recorded(config: Config, run: lesson.Run, net: Any) -> dict[str, Any]:
     path = run.folder / "lives.pt"
     if (kept := run.load("lives")) is None:
         earlier = checkpoints.read(path) if config.again and path.is_file() else elsewhere.NOTHING
-        kept = earlier | {"left": 60 * config.minutes}
-    if kept["left"] <= 0:
-        return kept
+        kept = elsewhere.begun(earlier, 60 * config.minutes)
+    if kept["left"] > 0:
+        kept = record(run, net, kept)
+    elsewhere.keep(run, kept)
+    return kept
+
+
+def record(run: lesson.Run, net: Any, kept: dict[str, Any]) -> dict[str, Any]:
+    """Add lives to those that are kept, until no time is left; the student has the first one."""
     with arena.open_place() as place:
         if not place.browser:
             raise UsageError(place.missing)
         while kept["left"] > 0:
-            led = len(kept["lives"]) % 2 == 1
+            led = (len(kept["lives"]) - kept["earlier"]) % 2 == 1
             kept = elsewhere.joined(kept, arena.record(place, net, kept["left"], led))
             run.save("lives", kept)
-    if run.is_first_seed and not config.again:
-        checkpoints.copy_aside(path)
-    run.keep("lives", kept)
     return kept
 
 
 def draw_lives(run: lesson.Run, lived: list[dict[str, Any]]) -> None:
-    """Draw the lives that were recorded."""
-    fig, (ax,) = figures.new(f"{len(lived)} lives on chrome://dino were recorded", size=(6.5, 2.8))
+    """Draw the lives that were recorded; one that the clock cut might have gone on."""
+    cut = ~np.array([elsewhere.is_whole(life) for life in lived])
+    title = f"{len(lived)} lives on chrome://dino were recorded, {cut.sum()} of them cut by the clock"
+    fig, (ax,) = figures.new(title, size=(6.5, 2.8))
     points = column(lived, "score")
     led = column(lived, "led").astype(bool)
     ax.bar(np.flatnonzero(led), points[led], color=figures.GREY, label="teacher")
     ax.bar(np.flatnonzero(~led), points[~led], color=figures.BLUE, label="student")
+    if cut.any():
+        ax.plot(np.flatnonzero(cut), points[cut], "^", ms=5, color=figures.RED, label="cut by the clock")
     ax.set(xlabel="life", ylabel="points")
     figures.legend_outside(ax)
     run.figure(fig, "lives")

@@ -5,16 +5,21 @@ student is taught in good situations and in those that its mistakes lead to. Wha
 on the course's own game, so that the old one is not forgotten.
 """
 
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from snn_course.runs import checkpoints
+from snn_course import UsageError
 from snn_course.gameworld import imitate, retina
 from snn_course.gameworld.environment import Frame, Game
 from snn_course.gameworld.oracle import State
 from snn_course.gameworld.players import SETTLED, Finger, Policy
 from snn_course.gameworld.runner import Picture
+from snn_course.runs.run import Run
 
 import numpy as np
 import torch
@@ -86,6 +91,47 @@ def joined(kept: dict[str, Any], life: Life) -> dict[str, Any]:
         said = torch.tensor(life.wanted[SETTLED:], dtype=torch.float32)[:, None]
         more |= {"events": [*kept["events"], events], "said": [*kept["said"], said]}
     return kept | more
+
+
+def begun(earlier: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Begin a recording of so many seconds, which goes on from an earlier one, or from ``NOTHING``.
+
+    Returns: what ``joined`` adds to. "earlier": how many lives are from before. "recordings": their names.
+    """
+    names = [*earlier.get("recordings", []), secrets.token_hex(8)]
+    return earlier | {"left": seconds, "earlier": len(earlier["lives"]), "recordings": names}
+
+
+def keep(run: Run, kept: dict[str, Any]) -> None:
+    """Keep what was recorded as ``lives.pt``. First seed only.
+
+    Lives of an earlier recording that are not among them stay beside them: ``lives.1.pt``.
+    """
+    path = run.folder / "lives.pt"
+    there = _recordings_of(path)
+    if not run.is_first_seed or there == kept["recordings"]:  # kept already, before the last stop
+        return
+    if not there or there != kept["recordings"][: len(there)]:
+        checkpoints.copy_aside(path)
+    run.keep("lives", kept)
+
+
+def _recordings_of(path: Path) -> list[str]:
+    """Read the names of the recordings in a file; none where it is missing, damaged, or an older one."""
+    try:
+        return checkpoints.read(path)["recordings"]
+    except (UsageError, KeyError, TypeError):
+        return []
+
+
+def is_whole(life: Mapping[str, Any]) -> bool:
+    """Tell whether a life ended by itself, not by the clock; older files do not say so of any."""
+    return life.get("whole", True)
+
+
+def points_alone(lived: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Give the points of the student's own lives, without those that the clock cut."""
+    return [life["score"] for life in lived if is_whole(life) and not life["led"]]
 
 
 def unpacked(kept: dict[str, Any]) -> tuple[list[imitate.Memory], list[dict[str, Any]]]:

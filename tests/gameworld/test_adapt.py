@@ -88,6 +88,53 @@ def test_ctrl_c_costs_one_life_and_a_second_run_no_earlier_one(tmp_path, monkeyp
     assert not (tmp_path / "lives.2.pt").exists()  # all of it is in the new file
 
 
+def test_the_student_begins_each_time_and_only_its_new_whole_lives_count(tmp_path, monkeypatch):
+    first = capstone.Config(step="adapt", minutes=4)
+    capstone.recorded(first, Recorded(tmp_path, monkeypatch), None)  # three lives: the student's was the last
+    run = Recorded(tmp_path, monkeypatch)
+    kept = capstone.recorded(capstone.Config(step="adapt", minutes=2, again=True), run, None)
+    assert run.turns == [False, True]
+    assert kept["earlier"] == 3  # another agent played them
+    kept["lives"][3]["whole"] = False
+    assert adapt.points_alone(kept["lives"]) == [1, 3]
+    assert adapt.points_alone(kept["lives"][kept["earlier"] :]) == []
+
+
+def test_what_was_recorded_is_kept_though_the_run_stops_just_before(tmp_path, monkeypatch):
+    config, run = capstone.Config(step="adapt", minutes=4), Recorded(tmp_path, monkeypatch)
+    (tmp_path / "lives.pt").write_bytes(b"damaged")
+    keep, stops = run.keep, iter([KeyboardInterrupt])
+
+    def cut_off(name, state):
+        for stop in stops:
+            raise stop
+        keep(name, state)
+
+    run.keep = cut_off
+    with pytest.raises(KeyboardInterrupt):
+        capstone.recorded(config, run, None)
+    capstone.recorded(config, run, None)
+    assert len(run.turns) == 3
+    assert len(checkpoints.read(tmp_path / "lives.pt")["lives"]) == 3
+    assert (tmp_path / "lives.1.pt").read_bytes() == b"damaged"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    capstone.recorded(config, run, None)  # it is there: nothing is set aside
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_the_figure_of_the_lives_marks_those_that_the_clock_cut():
+    drawn = []
+    run = SimpleNamespace(figure=lambda fig, _name: drawn.append(fig))
+    lived = [{"score": 42, "led": False, "whole": True}, {"score": 300, "led": True, "whole": False}]
+    capstone.draw_lives(run, lived)
+    capstone.draw_lives(run, lived[:1])
+    one, other = drawn
+    assert one.get_suptitle() == "2 lives on chrome://dino were recorded, 1 of them cut by the clock"
+    assert [line.get_label() for line in one.axes[0].lines] == ["cut by the clock"]
+    assert one.axes[0].lines[0].get_xydata().tolist() == [[1, 300]]
+    assert list(other.axes[0].lines) == []
+
+
 def test_going_on_from_one_agent_takes_one_seed():
     with pytest.raises(UsageError, match="it takes one seed"):
         capstone.adapt(capstone.Config(step="adapt", again=True, seeds=3), None)
