@@ -2,6 +2,7 @@
 
 import io
 import time
+from types import SimpleNamespace
 
 from snn_course.runs import lesson
 from snn_course.gameworld import (
@@ -332,6 +333,29 @@ def test_a_twin_feels_a_key_as_late_as_it_is_told():
             game.step()
             jumped += 1
         assert jumped == 1 + delay
+
+
+@pytest.mark.parametrize("forgets", ["the lesson", "the course", "both", "none"])
+def test_what_is_taught_is_compared_in_each_frame_where_nothing_helps_both_must_say_so(
+    net, monkeypatch, forgets
+):
+    """In the tenth frame one of them says that nothing is to be taught, the other that something is."""
+    capstone, proofs = lesson.load("capstone_gameworld"), {}
+    calls = {"the lesson": 0, "the course": 0}
+
+    def late(name, right):
+        def said(state):
+            calls[name] += 1
+            return np.nan if calls[name] == 10 and forgets in (name, "both") else right(state)
+
+        return said
+
+    monkeypatch.setattr(capstone, "steps_left", late("the lesson", capstone.steps_left))
+    monkeypatch.setattr(imitate, "wanted", late("the course", imitate.wanted))
+    run = SimpleNamespace(seed=0, figure=lambda *_: None)
+    run.proof = lambda name, error, at_most: proofs.update({name: error <= at_most})
+    capstone.watch_membrane(run, net, frames=40)
+    assert proofs == {"what is taught = U(n)": forgets in ("both", "none")}
 
 
 def test_the_title_of_the_jumps_tells_how_far_they_are_from_the_best_moment():
