@@ -110,6 +110,17 @@ def test_a_clip_is_of_the_agent_that_is_asked_for_and_says_whose_it_is(tmp_path,
     assert torch.equal(drawn[0].synapses[-1].layer.weight, shipped.synapses[-1].layer.weight)
 
 
+def test_the_benchmark_is_of_the_agent_that_is_asked_for(tmp_path, monkeypatch):
+    capstone, played, said = lesson.load("capstone_gameworld"), [], []
+    monkeypatch.setattr(capstone.scoreboard, "runtime", lambda _run, net, *_: played.append(net))
+    own = agents.build("cpu")
+    (folder := tmp_path / "capstone_gameworld_train" / "cpu").mkdir(parents=True)
+    torch.save(own.state_dict(), folder / "course.pt")
+    capstone.benchmark(capstone.Config(agent="course", gameworld=tmp_path), SimpleNamespace(say=said.append))
+    assert said == [f"The agent 'course' is your own: {folder / 'course.pt'}."]
+    assert torch.equal(played[0].synapses[-1].layer.weight, own.synapses[-1].layer.weight)
+
+
 def test_a_clip_is_drawn_and_ends_in_gif_or_mp4(tmp_path):
     net = agents.load("dino", "cpu").net
     moments = watch.record(tmp_path / "run.gif", net, 10_000, 0.5)
