@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where snn_course is
 
-from snn_course.runs import lesson, report
+from snn_course.runs import lesson, report, wording
 from snn_course import ROOT, UsageError
 from snn_course.costs import memory
 from snn_course.networks import neurons, recurrent, twins
@@ -220,7 +220,7 @@ def as_markdown(neurons_alone: dict[str, Spent], step: Spent, gains: dict[str, f
     for shape, best in neurons_alone.items():
         ratios = [f"{best[name] / best[COMPILED]:.2f}" for name in others]
         rows.append([shape, f"{best[COMPILED]:.1f}", *ratios])
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    table = "".join(f"{wording.markdown_row(row)}\n" for row in rows)
     compiled, plain = (step[form] / step[PRODUCTS] for form in (COMPILED, PYTORCH))
     large = [best[COMPILED] / best[MEMORY] for best in neurons_alone.values() if best[MEMORY] >= 1]
     return table + (

@@ -46,16 +46,17 @@ def readme_table(results: Path) -> str:
     """
     found = [r for r in in_order(all_results(results)) if r.path.parent.name in README_SCALES]
     columns = ["lesson", "question", "result", "goal", "core time", "status"]
-    lines = [_markdown_row(columns), "|---|---|---|---|---:|---|"]
+    lines = [wording.markdown_row(columns), "|---|---|---|---|---:|---|"]
     for script in scripts.find(ROOT):
         if script.is_environment_test:
             continue
         link = f"[{script.stem}]({quote(script.front.relative_to(ROOT).as_posix())})"
         mine = [result for result in found if _stem(result) == script.stem]
         for result in mine:
-            lines.append(_markdown_row([link, script.card()["question"], *_measured(result)]))
+            lines.append(wording.markdown_row([link, script.card()["question"], *_measured(result)]))
         if not mine:
-            lines.append(_markdown_row([link, script.card()["question"], "", "", "", "not measured yet"]))
+            blank = ["", "", "", "not measured yet"]
+            lines.append(wording.markdown_row([link, script.card()["question"], *blank]))
     return "\n".join(lines) + "\n"
 
 
@@ -79,10 +80,6 @@ def _seeds(run: Metrics) -> str:
 
 def _data(run: Metrics) -> list[str]:
     return [data["as_used"] for data in run["data"]]
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 def update_readme(readme: Path, table: str, name: str = "results") -> None:

@@ -89,4 +89,4 @@ def markdown(table: Table) -> str:
     first, *others = table["columns"]
     head = [f"{table['title']}: {first}".rstrip(": "), *others]
     lines = [head, ["---", *["---:"] * len(others)], *table["rows"]]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return "\n".join(map(wording.markdown_row, lines))

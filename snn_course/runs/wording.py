@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 from snn_course.runs.measures import deviation
@@ -35,6 +36,11 @@ def number(value: float) -> str:
 def spread(std: float) -> str:
     """Write a standard deviation with two digits: what comes after them is noise itself."""
     return number(float(f"{std:.2g}"))
+
+
+def markdown_row(cells: Iterable[object]) -> str:
+    """Write a row of a Markdown table: each cell on one line, and no bar in it that would end it."""
+    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 def line(name: str, value: float, unit: str) -> str:
