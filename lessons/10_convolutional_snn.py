@@ -3,9 +3,9 @@
 Question: What makes a deep spiking network trainable, and what do its depth and its time steps cost?
 Reading:  Fang et al. (2021), SEW-ResNet, sec. 3 and 4; snnTorch tutorial 6.
 Run:      python lessons/10_convolutional_snn.py
-Expect:   78.0 ± 0.1 % of CIFAR-10 after 10 CPU minutes, at 2 time steps. After 6400 images, each seen once
-          for one step: 33 plain layers get 9.4 % right or, with ATan, 11.2 % (chance: 10), 33 SEW layers 24
-          or 33 %, Spiking ResNet 10 % with either (one seed). 3 seeds, 33 CPU minutes.
+Expect:   78.2 ± 0.3 % of CIFAR-10 after 10 to 20 CPU minutes, at 2 time steps. After 6400 images, each seen
+          once for one step: 33 plain layers get 9.1 % right or, with ATan, 10.4 % (chance: 10), 33 SEW layers
+          25 or 34 %, Spiking ResNet 10 % with either (one seed). 3 seeds, 33 to 67 CPU minutes.
 """
 
 # %% [markdown]
