@@ -366,15 +366,18 @@ def record(run: lesson.Run, net: Any, kept: dict[str, Any]) -> dict[str, Any]:
 def draw_lives(run: lesson.Run, lived: list[dict[str, Any]]) -> None:
     """Draw the lives that were recorded; one that the clock cut might have gone on."""
     cut = ~np.array([elsewhere.is_whole(life) for life in lived])
-    title = f"{len(lived)} lives on chrome://dino were recorded, {cut.sum()} of them cut by the clock"
+    lives = "life" if len(lived) == 1 else "lives"
+    title = f"{len(lived)} {lives} recorded on chrome://dino, {cut.sum()} cut by the clock"
     fig, (ax,) = figures.new(title, size=(6.5, 2.8))
     points = column(lived, "score")
     led = column(lived, "led").astype(bool)
-    ax.bar(np.flatnonzero(led), points[led], color=figures.GREY, label="teacher")
-    ax.bar(np.flatnonzero(~led), points[~led], color=figures.BLUE, label="student")
+    for player, rows, colour in (("teacher", led, figures.GREY), ("student", ~led, figures.BLUE)):
+        if rows.any():
+            ax.bar(1 + np.flatnonzero(rows), points[rows], color=colour, label=player)
     if cut.any():
-        ax.plot(np.flatnonzero(cut), points[cut], "^", ms=5, color=figures.RED, label="cut by the clock")
-    ax.set(xlabel="life", ylabel="points")
+        ax.plot(1 + np.flatnonzero(cut), points[cut], "^", ms=5, color=figures.RED, label="cut by the clock")
+    ax.set(xlabel="life", ylabel="points", xlim=(0.4, len(lived) + 0.6))
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     figures.legend_outside(ax)
     run.figure(fig, "lives")
 

@@ -129,9 +129,11 @@ def test_the_figure_of_the_lives_marks_those_that_the_clock_cut():
     capstone.draw_lives(run, lived)
     capstone.draw_lives(run, lived[:1])
     one, other = drawn
-    assert one.get_suptitle() == "2 lives on chrome://dino were recorded, 1 of them cut by the clock"
+    assert one.get_suptitle() == "2 lives recorded on chrome://dino, 1 cut by the clock"
     assert [line.get_label() for line in one.axes[0].lines] == ["cut by the clock"]
-    assert one.axes[0].lines[0].get_xydata().tolist() == [[1, 300]]
+    assert one.axes[0].lines[0].get_xydata().tolist() == [[2, 300]]
+    assert other.get_suptitle() == "1 life recorded on chrome://dino, 0 cut by the clock"
+    assert other.axes[0].get_legend_handles_labels()[1] == ["student"]
     assert list(other.axes[0].lines) == []
 
 
