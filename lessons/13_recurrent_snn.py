@@ -4,8 +4,8 @@ Question: How many steps can a spiking network look back, and what in it remembe
 Reading:  Bellec et al. (2018, 2020: ALIF); Eshraghian et al. (2023) sec. IV-D (long times);
           snnTorch regression tutorial II.
 Run:      python lessons/13_recurrent_snn.py
-Expect:   horizons of 9.3 ± 0.3 steps (Leaky), 32 ± 2 (RLeaky), 274 ± 42 (ALIF); MNIST by rows 96.0 ± 0.3 %
-          (RLeaky), 98.4 ± 0.1 % (SLSTM). 3 seeds, 17 CPU minutes. Stacks of 1, 2, 3 RLeaky
+Expect:   horizons of 9.2 ± 0.5 steps (Leaky), 32 ± 1 (RLeaky), 275 ± 42 (ALIF); MNIST by rows 96.0 ± 0.2 %
+          (RLeaky), 98.4 ± 0.1 % (SLSTM). 3 seeds, 20 CPU minutes. Stacks of 1, 2, 3 RLeaky
           layers, in three runs of a seed each with --delays 10 20 40 80: 30.6 ± 1.6, 31.4 ± 3.9, 31.5 ± 1.2.
 """
 
