@@ -3,10 +3,9 @@
 Question: What is left of attention when queries, keys and values are spikes, and what does that save?
 Reading:  Zhou et al. (2023) sec. 3, Spikformer; Yao et al. (2023), Spike-driven Transformer; STEP (2025).
 Run:      python lessons/18_spiking_transformers.py
-Expect:   69.7 ± 0.1 % of CIFAR-10 with spikes, 77.4 ± 0.2 % with an ANN of equal size. The ANN's arithmetic
-          takes about 5 times the energy on paper; on a CPU the spikes take 2.8 times the memory and, at twice
-          the steps, about 2 times the time (quick scale: 96 against 34 MB, 0.54 against 0.29 ms). Attention
-          by additions alone = by matmul. 3 seeds, 21 minutes on two CPU cores.
+Expect:   70.1 ± 0.1 % of CIFAR-10 with spikes, 77.7 ± 0.2 % with an ANN of equal size. The ANN's arithmetic
+          takes about 5 times the energy on paper; on a CPU the spikes take 2.3 times the memory and, at twice
+          the steps, 2.1 times the time. Attention by additions alone = by matmul. 3 seeds, 48 CPU minutes.
 """
 
 # %% [markdown]
