@@ -6,12 +6,11 @@ seed by seed, and each seed's part can be kept (``of_seed``), read again (``read
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from snn_course.runs import spent, unfinished, wording
-from snn_course import UsageError
 from snn_course.runs.measures import Measure, UsedData
 
 
@@ -31,22 +30,17 @@ class Record:
         self._said = 0  # and for sentences
 
     def add(self, measure: Measure, value: float) -> Measure:
-        """Add this seed's value to the measure of that name. Returns: the measure, with all its values.
-
-        Raises: UsageError when this seed has measured it before: only values of several seeds are averaged.
-        """
+        """Add this seed's value to the measure of that name. Returns: the measure, with all its values."""
         measure = self.measures.setdefault(measure.name, measure)
-        _once(measure.name, measure.values, self._values)
         measure.values.append(value)
         return measure
 
     def add_table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], chapter: str
     ) -> None:
-        """Add this seed's rows to the table of that title. Raises: UsageError when this seed has one."""
+        """Add this seed's rows to the table of that title."""
         new = {"columns": list(columns), "runs": [], "chapter": chapter}
         table = self.tables.setdefault(title, new)
-        _once(title, table["runs"], self._rows)
         # Numbers of numpy and torch become Python's own, which JSON knows.
         table["runs"].append([[c.item() if hasattr(c, "item") else c for c in row] for row in rows])
 
@@ -130,8 +124,3 @@ def read(path: Path) -> dict[str, Any]:
     others = ("tables", "figures", "sentences", "chapters", "data", "analysis")
     cost = kept.get("spent", spent.NOTHING)
     return {name: kept[name] for name in others} | {"measures": measures, "spent": cost}
-
-
-def _once(name: str, kept: Sequence[Any], before: Mapping[str, int]) -> None:
-    if len(kept) > before.get(name, 0):
-        raise UsageError(f"'{name}' is recorded twice in one run: give each result a name of its own.")

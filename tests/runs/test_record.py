@@ -3,7 +3,6 @@
 import json
 
 from snn_course.runs import lesson, record, unfinished
-from snn_course import UsageError
 from snn_course.runs.measures import Measure
 
 import pytest
@@ -53,15 +52,3 @@ def test_a_measure_and_a_table_of_one_name_keep_their_own_seeds(taken, both):
 def test_each_sentence_is_taken_over_once(taken):
     whole, kept = measured(3)
     assert taken(kept).sentences == whole.sentences
-
-
-def test_a_name_that_comes_twice_in_a_seed_is_one_clear_line():
-    """Its mean would be told, as if there were more seeds."""
-    one, _ = measured(2)
-    advice = "is recorded twice in one run: give each result a name of its own."
-    with pytest.raises(UsageError, match=f"^'{NAME}' {advice}$"):
-        one.add(Measure(NAME, "value"), 5.0)
-    with pytest.raises(UsageError, match=f"^'{NAME}' {advice}$"):
-        one.add_table(NAME, ["seed"], [[5]], "")
-    assert one.measures[NAME].values == [0, 1]
-    assert len(one.tables[NAME]["runs"]) == 2
