@@ -99,7 +99,7 @@ def judged(metrics: Mapping[str, Any], marks: Mapping[str, float]) -> str:
     if not accuracies:
         return f"no measure called {MEASURE!r}."
     accuracy = accuracies[0]["mean"]
-    if math.isnan(accuracy):
+    if accuracy is None or math.isnan(accuracy):  # of a training that diverged
         return f"{MEASURE} is not a number."
     images = "; ".join(entry["as_used"] for entry in metrics["data"]) or "images that it does not name"
     names = reached(metrics, marks)
