@@ -162,6 +162,7 @@ def test_beside_other_scripts_a_sweep_takes_one_core(monkeypatch):
 
 SLEEPY = """
     '''Lesson 77: a test.'''
+    import os
     import sys
     import time
 
@@ -170,7 +171,7 @@ SLEEPY = """
     from snn_course.runs import lesson, parallel
 
     def nap(seconds):
-        print("napping", flush=True)
+        os.write(1, b"napping\\n")  # at once: another worker's word may stand between print's two pieces
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             sum(range(10_000))
