@@ -4,8 +4,8 @@ Question: How do weights and neurons become one network, and what must be right 
 Reading:  Eshraghian et al. (2023) sec. II (neurons in a network) and III (reading their spikes); snnTorch
           tutorial 3 (architecture and forward pass).
 Run:      python lessons/08_feedforward_snn.py [--peers]
-Expect:   six ways, equal spikes and gradients, the last more than 5 times faster than the first; 94.9 ± 0.9 %
-          of MNIST after one epoch, 25 ± 3 points less without a reset. 3 seeds, 3 min on two CPU cores.
+Expect:   six ways, equal spikes and gradients, the last more than 5 times faster than the first; 94.8 ± 0.9 %
+          of MNIST after one epoch, 25 ± 3 points less without a reset. 3 seeds, 4 min on two CPU cores.
 """
 
 # %% [markdown]
