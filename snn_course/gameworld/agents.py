@@ -25,9 +25,7 @@ class Agent:
     @property
     def origin(self) -> str:
         """Say in a sentence whose it is."""
-        if self.path.parent == SHIPPED:
-            return f"The agent '{self.name}' came with the course."
-        return f"The agent '{self.name}' is your own: {self.path}."
+        return checkpoints.origin(self.name, self.path, SHIPPED)
 
 
 def build(scale: str) -> Spiking:

@@ -58,9 +58,7 @@ class Agent:
     @property
     def origin(self) -> str:
         """Say in a sentence whose it is."""
-        if self.path.parent == checkpoints.SHIPPED:
-            return f"The agent '{self.name}' came with the course."
-        return f"The agent '{self.name}' is your own: {self.path}."
+        return checkpoints.origin(self.name, self.path, checkpoints.SHIPPED)
 
     def answers(self, frames: emulator.Frames) -> torch.Tensor:
         """Give Q [B, 3] of frames [B, 5, 84, 84]."""

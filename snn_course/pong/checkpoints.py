@@ -12,9 +12,9 @@ from typing import Any
 
 from snn_course.runs import checkpoints
 from snn_course import ROOT, UsageError
-from snn_course.runs.checkpoints import card, keep, load, write_card
+from snn_course.runs.checkpoints import card, keep, load, origin, write_card
 
-__all__ = ["SCRIPT", "SHIPPED", "card", "cards", "find", "judged", "keep", "load"]
+__all__ = ["SCRIPT", "SHIPPED", "card", "cards", "find", "judged", "keep", "load", "origin"]
 
 SCRIPT = "capstone_pong"
 SHIPPED = ROOT / "checkpoints"

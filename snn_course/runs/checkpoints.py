@@ -88,6 +88,13 @@ def find(name: str, scale: str, script: str, shipped: Path) -> Path:
     raise UsageError(f"There is no agent '{name}': neither in {results_dir()} nor in {shipped}.")
 
 
+def origin(name: str, path: Path, shipped: Path) -> str:
+    """Say in a sentence whose the agent at ``path`` is."""
+    if path.parent == shipped:
+        return f"The agent '{name}' came with the course."
+    return f"The agent '{name}' is your own: {path}."
+
+
 def card(path: Path) -> dict[str, Any]:
     """Read the card beside the weights at ``path``. Raises: UsageError where it is missing or damaged."""
     try:
