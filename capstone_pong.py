@@ -68,7 +68,7 @@ executions.
 # 10. watch it play.
 
 # %%
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from snn_course.runs import lesson, parallel
@@ -131,7 +131,7 @@ class Config(lesson.Config):
     """Episodes that choose, that compare executions, or have no sticky actions."""
 
     first: Annotated[int, lesson.Range(40_000, 69_000)] = 40_000
-    """Seed of the first episode that is reported: 41000 judges by episodes that nobody has looked at."""
+    """Seed of the first episode that is reported. Those that nobody has looked at begin at 42000."""
 
     longest: Annotated[int, lesson.Range(10, 27_000)] = 27_000
     """Decisions after which an episode ends, as it stands (27,000: half an hour of play, the usual limit)."""
@@ -247,10 +247,11 @@ def same_actions(net: nn.Module, x: Tensor, q: Tensor) -> float:
 #
 # There is a second trap. Choose the best of five agents by some episodes, and tell what it
 # earned in them: that is too high, since the best was lucky on these too. So each seed of an
-# episode has one purpose (`judging.py`). Seeds from 10,000 on *choose*: which of two teachers
+# episode has one purpose (`judging.py`). Seeds from 10,000 on *choose*: which of the teachers
 # teaches, which price on spikes is kept, how high a threshold is set. Seeds from 40,000 on are
-# *reported*, and choose nothing. No game that trains has a seed of either. A `Report` cannot
-# even hold seeds of the other kind.
+# *reported*, and choose nothing (README tells the one time that they did, and what was earned
+# in fresh ones). No game that trains has a seed of either. A `Report` cannot even hold seeds of
+# the other kind.
 #
 # And the rules of the game must be told. Here the emulator repeats the last action with a
 # chance of 0.25 in place of the new one, anew at each of the four frames of a decision (*sticky
@@ -314,8 +315,8 @@ def keep(
 # ## 3. A teacher learns to play
 #
 # A spiking network can learn Pong by itself, and chapter 5 lets one try. But a conventional
-# network learns it in an hour on one core, and can then tell students what it would do. So
-# the road begins without spikes.
+# network learns it in an hour or two on one core, and can then tell students what it would do.
+# So the road begins without spikes.
 #
 # *Q-learning* corrects each Q towards what came afterwards: the reward $r$, and the best Q of
 # the next situation, discounted by $\gamma = 0.99$,
@@ -325,9 +326,10 @@ def keep(
 # $\lambda = 0.8$ mixes in what came later still, and $d = 1$ where a point was made: a new
 # rally begins there, and nothing of it belongs to the old one. The loss is the square of
 # $G - Q$. At first all decisions are random, later hardly any (*epsilon-greedy*): who never
-# tries another action learns nothing about it. With *PQN* 32 games run side by side; what they
-# saw is learnt twice and thrown away (`pqn.py`). *DQN*, the classic way, keeps 100,000 pictures
-# (a *replay buffer*) and a second, older network.
+# tries another action learns nothing about it. That is *PQN*, the parallelised Q-network: 32
+# games run side by side, and what they saw is learnt twice and thrown away (`pqn.py`). *DQN*,
+# the deep Q-network of 2015, looks three rewards ahead in place of $\lambda$. It keeps 100,000
+# pictures (a *replay buffer*) and a second, older network (`dqn.py`).
 #
 # Four pictures do not tell all. The paddle answers late: what an action does shows one to two
 # decisions after it was taken, so the pictures alone do not say where the paddle is going.
@@ -370,7 +372,7 @@ def pqn_player(config: Config, run: Run) -> tuple[nn.Module, float]:
     """Give PQN's player and from how many decisions it learnt. With several seeds each trains its own."""
     if run.is_first_seed:
         player = agents.load("pqn", config.scale)
-        return player.net, checkpoints.card(player.path)["curve"][-1]["steps"]
+        return player.net, checkpoints.decisions(checkpoints.card(player.path))
     net = untrained()
     history = by_pqn(config, run, net)
     return net, history[-1]["steps"]
@@ -636,21 +638,21 @@ def quantise(config: Config, run: Run) -> None:
     q = compare.answers(teacher.net, x)
     rows = []
     told: curves.Curves = {}
-    start = teacher.net
+    start, before = teacher.net, 0.0
     goals = {"four": aim(plain - 0.5), "two": aim(17.0)}
     for name in ("four", "two", "ternary"):
         net = with_bits(start, name, x)
-        shown = "{}-bit events, {}-bit weights".format(*agents.BITS[name])
-        before = same_actions(net, x, q)
+        shown = "{}-bit activations, {}-bit weights".format(*agents.BITS[name])
+        rounded = same_actions(net, x, q)
         recipe = imitate.Recipe(decisions=config.imitated)
         curve = student(config, run, name, net, recipe, teacher.eyes)
-        report = keep(config, run, name, net, curve, teacher.eyes)
-        told[shown] = curves.Learnt(curve, report)
+        report = keep(config, run, name, net, curve, teacher.eyes, before)
+        told[shown] = curves.Learnt(curve, report, before)
         reward(run, shown, report, at_least=goals.get(name), headline=name == "four")
         after, error = compare.hop(compare.answers(net, x), q)
-        rows.append([shown, before, after, error])
+        rows.append([shown, rounded, after, error])
         on_chip(run, name, net, x)
-        start = net
+        start, before = net, before + curve[-1]["steps"]
     columns = ["", "before training", "after", "error of Q"]
     run.table("Same actions as the float teacher, %", columns, rows)
     curves.draw_curves(run, told)
@@ -671,8 +673,8 @@ def with_bits(start: nn.Module, name: str, x: Tensor) -> ab.QuantNet:
 # %% [markdown]
 # Now the claim of chapter 1 is proven for each agent, on pictures of play: levels are the
 # chip's integers, spikes of neurons that wait are the levels, and Akida (the card, or its
-# simulator) gives the same Q, all to the last bit. The mapped network must run in one pass:
-# else the chip would be loaded again within a decision.
+# simulator) gives the same Q, all to the last bit. And all layers must lie on the chip at once
+# (one pass over its mesh of neural processors): else it would be loaded again within a decision.
 
 
 # %%
@@ -704,15 +706,17 @@ def on_chip(run: Run, name: str, net: ab.QuantNet, x: Tensor) -> tuple[float, fl
 # %% [markdown]
 # ## 8. A price on spikes: sparsify
 #
-# On the chip silence is free: an activation of 0 sends nothing. So the 2-bit agent is taught
-# once more, and pays. With $S$ spikes a decision and the price $p$ of a thousand, the loss is
+# On the chip silence is free: an activation of 0 sends nothing. What is not 0 is sent as one
+# *event* with its bits; as *spikes* it is as many as its level (an activation of 3: one event,
+# three spikes). The 2-bit agent is taught once more, and pays. With $S$ spikes a decision and
+# the price $p$ of a thousand, the loss is
 #
 # $$L = L_{\text{teacher}} + p\,\frac{S}{1000}.$$
 #
 # And one more thing is asked. An agent that was trained as levels alone plays worse as
 # free-running spikes (the row "2 bits"), since no training step has seen one. So the loss
 # takes turns: one step as levels, which pay; the next as free-running spikes with $T = 4$. The
-# same weights must serve both.
+# same weights must serve both. The price counts spikes; `fewer events` tells what the chip saves.
 
 
 # %%
@@ -765,6 +769,8 @@ class Point:
     free: float
     spikes: float
     events: float
+    before: float = 0
+    """Decisions of the agents from which it went on."""
 
     @property
     def worst(self) -> float:
@@ -785,24 +791,28 @@ def sparsify(config: Config, run: Run) -> None:
     for name, agent in {"4 bits": "four", "2 bits": "two"}.items():
         net = agents.chip(agents.load(agent, config.scale))
         points.append(point_of(config, run, name, net, start.eyes, x, []))
+    before = checkpoints.decisions(checkpoints.card(checkpoints.find("two", config.scale)))
     for strength in STRENGTHS:
         name = f"price {strength:g}"
         net = network.q_network(*agents.BITS["sparse"], channels=x.shape[1])
         net.load_state_dict(points[-1].net.state_dict())  # each goes on from the one before
         recipe = imitate.Recipe(decisions=config.imitated)
         curve = student(config, run, name, net, recipe, start.eyes, Both(strength))
-        points.append(point_of(config, run, name, net, start.eyes, x, curve))
+        point = point_of(config, run, name, net, start.eyes, x, curve)
+        points.append(replace(point, before=before))
+        before += curve[-1]["steps"]
     tell_front(run, points)
     teacher = agents.teacher(config.scale)
     least = chosen_by(config, teacher.policy).mean - 1
     plain = points[0]
     best = cheapest(points[2:], least)
-    report = keep(config, run, "sparse", best.net, best.curve, start.eyes, choice=best.levels)
+    report = keep(config, run, "sparse", best.net, best.curve, start.eyes, best.before, best.levels)
     reward(run, "kept agent", report)
     judged = {"levels": headline(config, teacher.policy).rewards, "kept agent": report.rewards}
     lost, error = accounts.lost(judged, "kept agent")
     fewer = plain.spikes / best.spikes
     run.measure("fewer spikes", fewer, "x", at_least=aim(5.0), headline=True, note=best.name)
+    run.measure("fewer events", plain.events / best.events, "x", note=best.name)
     run.measure("reward lost", lost, at_most=aim(1.0), note=f"+- {error:.2f}")
     on_chip(run, "sparse", best.net, x)
     spots = [point.spot for point in points]
@@ -851,9 +861,10 @@ def tell_front(run: Run, points: list[Point]) -> None:
 #
 # `judge` lets every agent play the episodes that are reported, and writes them on its card: the
 # first seed, how many episodes, each reward, with sticky actions and without. (Of an agent that
-# came with the course the card stays; a copy of it lies in the results folder.) The last column
-# has the mean of the episodes that chose. Compare both: if the second is higher more often than
-# not, choosing has been lucky.
+# came with the course the card stays; a copy of it lies in the results folder.) What you tried
+# you have looked at, so judge anew at the end, with `--first 42000`: the card keeps these
+# episodes beside the old ones. The last column has the mean of the episodes that chose. Compare
+# both: if the second is higher more often than not, choosing has been lucky.
 
 
 # %%
@@ -868,7 +879,7 @@ def judge(config: Config, run: Run) -> None:
     rows = []
     for name, told in found.items():
         sticky, calm = judging.reports_of(told)
-        checkpoints.judged(run.folder, name, config.scale, cards[name] | told)
+        checkpoints.judged(run.folder, name, config.scale, judging.with_reports(cards[name], sticky, calm))
         reward(run, name, sticky, headline=name in ("aware", "four", "sparse"))
         chosen = judging.choice_of(cards[name])
         before = chosen.mean if chosen else "-"
@@ -913,14 +924,15 @@ def benchmark(config: Config, run: Run) -> None:
     x = agent.see(frames)
     by_layers = on_chip(run, "agent", net, x)
     rewards, q = executions.play_all(config, run, accounts.names(), x)
-    accounts.rewards(run, config.agent, config.longest, rewards)
+    accounts.rewards(run, config.agent, config.longest, rewards, config.first)
     teacher = agents.teacher(config.scale)
     accounts.hops(run, by_layers, q, compare.answers(teacher.net, teacher.see(frames)), rewards)
     integers = net.to_integers()
     steps = accounts.shortest(highest_level(integers))
     levels = LevelNet(integers)
     spiking = IfNet(integers, steps)
-    spent = accounts.operations(run, levels, spiking, x[:500])
+    some = x[torch.randperm(len(x))[:500]]  # of whole games, not of their openings
+    spent = accounts.operations(run, levels, spiking, some)
     model = accounts.mapped(net)
     timed = accounts.latencies(run, levels, spiking, model, agent.eyes, config.timed)
     accounts.energy(run, levels, model, spent, x)

@@ -3,9 +3,9 @@
 Question: What does one and the same network cost on a processor, as spikes, and on a neuromorphic chip?
 Reading:  Yik et al. (2025), NeuroBench; Akida documentation; Open Neuromorphic's framework benchmarks.
 Run:      python lessons/12_hardware_deep_dive.py
-Expect:   77.5 ± 0.1 % of CIFAR-10 on Akida, on all 78 NPs, with 5 million MACs; as spikes in 15 steps
-          75.1 ± 0.6 %, with 15 million additions and 8 million MACs. NeuroBench counts the same.
-          3 seeds, 14 CPU minutes. Quick scale, one seed: lesson 10's SEW network, trained with
+Expect:   77.3 ± 0.1 % of CIFAR-10 on Akida, on all 78 NPs, with 5 million MACs; as spikes in 15 steps
+          76.1 ± 0.5 %, with 15 million additions and 8 million MACs. NeuroBench counts the same.
+          3 seeds, 40 CPU minutes. Quick scale, one seed: lesson 10's SEW network, trained with
           1000 pictures, as a chain on 69 NPs gets 27.3 % right, in float 27.7 %.
 """
 

@@ -6,7 +6,7 @@ judged it, with their seeds (``judging``). Both can be copied to ``checkpoints/`
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from snn_course.runs import checkpoints
 from snn_course import ROOT, UsageError
 from snn_course.runs.checkpoints import card, keep, load, origin, write_card
 
-__all__ = ["SCRIPT", "SHIPPED", "card", "cards", "find", "judged", "keep", "load", "origin"]
+__all__ = ["SCRIPT", "SHIPPED", "card", "cards", "decisions", "find", "judged", "keep", "load", "origin"]
 
 SCRIPT = "capstone_pong"
 SHIPPED = ROOT / "checkpoints"
@@ -35,6 +35,11 @@ def cards(names: Iterable[str], scale: str) -> dict[str, dict[str, Any]]:
         with contextlib.suppress(UsageError):
             found[name] = card(find(name, scale))
     return found
+
+
+def decisions(card: Mapping[str, Any]) -> float:
+    """Give the decisions from which an agent has learnt, with those of the agent from which it went on."""
+    return card.get("before", 0) + card["curve"][-1]["steps"]
 
 
 def judged(folder: Path, name: str, scale: str, card: dict[str, Any]) -> None:

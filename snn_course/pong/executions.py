@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from snn_course.runs import parallel
 from snn_course import akida_bridge as ab
-from snn_course.pong import accounts, agents, compare, emulator, judging, players
+from snn_course.pong import accounts, agents, compare, emulator, players
 from snn_course.pong.accounts import CALM, MIRROR, RANDOM, SPIKES, TEACHER, TIMES
 from snn_course.pong.spikes import IfNet, LevelNet
 from snn_course.runs.run import Run
@@ -40,6 +40,11 @@ class Settings(Protocol):
     @property
     def trials(self) -> int:
         """Of what is compared."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """Seed of the first episode."""
         ...
 
     @property
@@ -87,7 +92,7 @@ def play(settings: Settings, name: str, device: str, x: torch.Tensor) -> dict[st
 
     Returns: "played", what each ``emulator.Played`` holds; and "q" [B, 3] of executions of the agent.
     """
-    seeds, answered = judging.REPORT[: settings.trials], dict[str, Any]()
+    seeds, answered = range(settings.first, settings.first + settings.trials), dict[str, Any]()
     if name.endswith(CALM):
         way, eyes = execution(settings, name.removesuffix(CALM), device)
         played = emulator.play(agents.policy(way, eyes), seeds, settings.longest, sticky=0.0)
@@ -100,7 +105,7 @@ def play(settings: Settings, name: str, device: str, x: torch.Tensor) -> dict[st
         if steps_of(name) == TIMES[-1]:
             seeds = seeds[:0]  # the slowest is only compared
         if name == "levels":  # the headline; the others are compared with the first of its episodes
-            seeds = judging.REPORT[: settings.episodes]
+            seeds = range(settings.first, settings.first + settings.episodes)
         played = emulator.play(agents.policy(way, eyes), seeds, settings.longest)
         answered["q"] = compare.answers(way, x)
     return {"played": [tuple(one) for one in played]} | answered

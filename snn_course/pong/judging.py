@@ -20,7 +20,8 @@ from snn_course.pong import compare, emulator
 CHOICE = range(10_000, 40_000)
 """Seeds of the episodes that choose: the teacher, a price, or what its author looks at while he tries."""
 REPORT = range(40_000, 70_000)
-"""Seeds of the episodes that are reported. They choose nothing, and training uses none of them."""
+"""Seeds of the episodes that are reported. They choose nothing (README tells of the one time that they did),
+and training uses none of them."""
 TRAINING = range(100_000, 2_000_100_000)
 """Seeds of the games that train: none of those above, and none that ALE cannot hold (it has 31 bits)."""
 
@@ -128,6 +129,13 @@ def choice_of(card: Mapping[str, Any]) -> Choice | None:
 def reports_of(card: Mapping[str, Any]) -> list[Report]:
     """Read all that may be reported of an agent from its card."""
     return [Report.read(told) for told in card.get("reports", [])]
+
+
+def with_reports(card: Mapping[str, Any], *reports: Report) -> dict[str, Any]:
+    """Add reports to a card. One of the same first seed and rule is replaced; lower seeds stand first."""
+    kept = {(one.first, one.sticky): one for one in (*reports_of(card), *reports)}
+    ordered = sorted(kept.values(), key=lambda one: one.first)
+    return {**card, "reports": [one.told() for one in ordered]}
 
 
 def report_of(card: Mapping[str, Any], sticky: float = emulator.STICKY) -> Report | None:

@@ -623,6 +623,8 @@ def test_the_goal_of_spikes_is_judged_at_the_steps_that_were_chosen_before():
     accounts.measure_rewards(run, "sparse", 300, found)
     assert notes["levels: reward"] == "2 episodes from seed 40000, +- 0.00, cut after 300 decisions"
     assert notes["spikes, T 4: reward lost"] == "+- 0.50"
+    accounts.measure_rewards(run, "sparse", 300, found, first=42_000)
+    assert notes["levels: reward"].startswith("2 episodes from seed 42000, ")
     assert {name: value for name, value in told.items() if "lost" in name} == {
         "spikes, T 4: reward lost": 1.5
     }
@@ -700,9 +702,10 @@ def test_levels_play_the_most_episodes_and_the_others_the_first_of_them(name, co
         emulator, "play", lambda _policy, seeds, _most: [emulator.Played(seed, 21.0, 9) for seed in seeds]
     )
     x = agents.load("sparse", "quick").see(np.zeros((1, 5, 84, 84), np.uint8))
-    found = capstone.play_one(capstone.Config(episodes=5, trials=3), name, "cpu", x)
-    assert [seed for seed, *_ in found["played"]] == [40_000 + n for n in range(count)]
-    assert found["q"].shape == (1, 3)
+    for first in (40_000, 42_000):
+        found = capstone.play_one(capstone.Config(episodes=5, trials=3, first=first), name, "cpu", x)
+        assert [seed for seed, *_ in found["played"]] == [first + n for n in range(count)]
+        assert found["q"].shape == (1, 3)
 
 
 def test_each_step_has_a_name_and_a_command_line():

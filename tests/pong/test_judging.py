@@ -66,6 +66,19 @@ def test_a_card_keeps_both_apart():
     assert judging.choice_of({}) is None
 
 
+def test_fresh_episodes_stand_beside_the_old_ones_on_a_card():
+    old = [judging.Report([3.0], 40_000), judging.Report([21.0], 40_000, 0.0)]
+    card = {"eyes": "known", "reports": [one.told() for one in old]}
+    fresh = judging.Report([5.0], 42_000)
+    told = judging.with_reports(card, fresh)
+    assert told["eyes"] == "known"
+    assert judging.reports_of(told) == [*old, fresh]
+    assert judging.report_of(told) == old[0]  # the headline stays what it was
+    again = judging.Report([4.0], 40_000)
+    assert judging.reports_of(judging.with_reports(told, again)) == [again, old[1], fresh]
+    assert judging.reports_of(judging.with_reports({}, fresh)) == [fresh]
+
+
 class Asked(Exception):
     pass
 
@@ -147,7 +160,7 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
         return [emulator.Played(seed, 20.0 if good else -20.0, 9) for seed in seeds]
 
     monkeypatch.setattr(emulator, "play", play)
-    told = {"steps": 1.0, "seconds": 1.0, "reward": 0.0, "points": 1.0}
+    told = {"steps": 10.0, "seconds": 1.0, "reward": 0.0, "points": 1.0}
     monkeypatch.setattr(imitate, "imitate", lambda *_, **__: [told])
     monkeypatch.setattr(capstone, "on_chip", lambda *_: None)
     config = capstone.Config(scale="quick", step="sparsify", pictures=100, **quick())
@@ -159,6 +172,8 @@ def test_what_is_reported_of_students_chooses_none_of_them(lucky, tmp_path, monk
     assert "seeds 40000 to 40001" in kept[0]["note"]
     card = checkpoints.card(checkpoints.find("sparse", "quick"))
     assert judging.choice_of(card).rewards == [20.0, 20.0]  # those of the one that was kept
+    two = checkpoints.decisions(checkpoints.card(checkpoints.find("two", "quick")))
+    assert checkpoints.decisions(card) == two + 10 * (lucky - 1)  # each price goes on from the one before
 
 
 def quick():

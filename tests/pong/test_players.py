@@ -101,6 +101,7 @@ def test_published_rewards_are_told_by_protocol_and_frames() -> None:
     assert len(set(keys)) == len(keys)
     best = players.best_published(20, sticky=True)
     assert (best.name, best.mean) == ("IQN, Impala", 19.9)
+    assert players.best_published(40, sticky=True).mean == 20.3  # as many as the teacher has seen
     assert players.best_published(200, sticky=False).mean == 18.9
     assert players.best_published(200, sticky=True).mean > best.mean
 

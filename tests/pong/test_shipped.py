@@ -149,9 +149,9 @@ MEASURED = {
     "direct": ("spike", "T 4, learnt by itself: reward"),
     "pictures": ("perceive", "pictures: reward"),
     "events": ("perceive", "events: reward"),
-    "four": ("quantise", "4-bit events, 4-bit weights: reward"),
-    "two": ("quantise", "2-bit events, 4-bit weights: reward"),
-    "ternary": ("quantise", "2-bit events, 2-bit weights: reward"),
+    "four": ("quantise", "4-bit activations, 4-bit weights: reward"),
+    "two": ("quantise", "2-bit activations, 4-bit weights: reward"),
+    "ternary": ("quantise", "2-bit activations, 2-bit weights: reward"),
     "sparse": ("sparsify", "kept agent: reward"),
 }
 """Of each agent: the step whose file tells its reward, and as what."""
@@ -167,6 +167,25 @@ def test_a_shipped_measure_is_of_the_agent_beside_it(name):
     known = judging.report_of(card) or judging.choice_of(card)
     assert told["values"][0] == pytest.approx(known.mean)
     assert f"seeds {known.first} to " in told["note"]
+
+
+def test_no_shipped_reward_is_of_episodes_that_choose():
+    for path in checkpoints.SHIPPED.glob("*.metrics.json"):
+        for measure in metrics_file.read(path)["measures"]:
+            if measure["name"].endswith(": reward"):
+                firsts = re.findall(r"seeds (\d+) to ", measure["note"])  # one for each training
+                assert len(firsts) == len(measure["values"]), (path.name, measure["name"])
+                assert all(int(first) in judging.REPORT for first in firsts), (path.name, measure["name"])
+
+
+def test_each_of_the_chips_agents_has_learnt_from_the_decisions_of_the_one_before():
+    """The sparse one goes on from `two`, too: of three prices the first one was kept."""
+    learnt = [checkpoints.decisions(checkpoints.card(checkpoints.SHIPPED / f"{name}.pt")) for name in CHIP]
+    own = [checkpoints.card(checkpoints.SHIPPED / f"{name}.pt")["curve"][-1]["steps"] for name in CHIP]
+    assert learnt == [own[0], own[0] + own[1], sum(own[:3]), own[0] + own[1] + own[3]]
+
+
+CHIP = ("four", "two", "ternary", "sparse")
 
 
 def test_every_shipped_measure_is_whole():
