@@ -7,9 +7,9 @@ Run:      python capstone_pong.py
 Expect:   with sticky actions 18.9 ± 0.2 of 21 points as levels, in 100 episodes (its teacher 19.5 ± 0.1;
           three trainings of a teacher 19.3 ± 0.2, where 19.9 is the aim). In the first 30 of them levels
           and Akida's simulator get 18.8 ± 0.3, free-running spikes 18.3 ± 0.3 with T = 4, 17.7 ± 0.3 with
-          T = 2. Without sticky actions 21 of 21. A decision takes 0.9 ms on the simulator, and 12,900
-          effective MACs as levels, or 2,600 of the picture and 25,300 additions as spikes (T = 4). 8 to 15
-          minutes on two cores.
+          T = 2. Without sticky actions 21 of 21. A decision takes 1 ms on the simulator. As levels it
+          takes 13,400 MACs (multiplications whose result is added, zeros left out), as spikes with T = 4
+          2,300 of them, for the picture, and 27,600 additions. 8 to 15 minutes on two cores.
 
 Without a step, the agent that comes with the course plays on each execution that this machine has, and
 nothing is trained. The steps that made it, each resumable, in this order:
