@@ -753,8 +753,8 @@ class Both:
 # Which one is kept? Of those that lose at most a point of their teacher's, the one with the
 # fewest spikes. But the cheapest of several that seem good enough is easily one that was lucky:
 # on other episodes it loses more. So a reward counts here less its standard error. Free-running
-# spikes are the harder execution: as these the agent may lose two points. It is chosen by
-# episodes that choose, and then judged by others.
+# spikes are the harder execution: as these the agent may lose two points, error left aside. It
+# is chosen by episodes that choose, and then judged by others.
 
 
 # %%
@@ -863,8 +863,8 @@ def tell_front(run: Run, points: list[Point]) -> None:
 # first seed, how many episodes, each reward, with sticky actions and without. (Of an agent that
 # came with the course the card stays; a copy of it lies in the results folder.) What you tried
 # you have looked at, so judge anew at the end, with `--first 42000`: the card keeps these
-# episodes beside the old ones. The last column has the mean of the episodes that chose. Compare
-# both: if the second is higher more often than not, choosing has been lucky.
+# episodes beside the old ones. The last column has the mean of the episodes that chose, where
+# any did. Compare both: if the second is higher more often than not, choosing has been lucky.
 
 
 # %%
