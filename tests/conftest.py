@@ -9,6 +9,7 @@ Side by side (pytest-xdist, ``-n 2``) the tests of a file share a process, with 
 """
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from snn_course.runs import lesson
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process, and those it starts, keeps to one core
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell that ignores Ctrl-C:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is tested would inherit that
 
 BROWSERS = (
     "tests/gameworld/test_browser.py",
